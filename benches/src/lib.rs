@@ -1,0 +1,1 @@
+//! Workspace placeholder while the dependencies build.

@@ -1,0 +1,322 @@
+//! The one error of the public interface: each variant is one cause, with its own code word.
+//!
+//! Texts never print their source: `std::error::Error::source` carries the chain.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::id::NodeId;
+
+/// A boxed cause, as `std::error::Error::source` returns it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What every fallible public function of dstore returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, by cause. [`Error::code`] is stable, the texts are not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The path breaks a rule of docs/format.md section 1.
+    #[error("invalid path: {reason}")]
+    InvalidPath {
+        /// Which rule.
+        reason: &'static str,
+    },
+    /// Something is larger than its limit.
+    #[error("{what} is {size}, more than the limit of {limit}")]
+    TooLarge {
+        /// What was measured, with its unit.
+        what: &'static str,
+        /// Its size.
+        size: u64,
+        /// The largest size allowed.
+        limit: u64,
+    },
+    /// No file has this path.
+    #[error("no file at {path:?}")]
+    NotFound {
+        /// The path asked for.
+        path: String,
+    },
+    /// [`PutMode::Create`](crate::PutMode::Create) or a rename met a file that exists.
+    #[error("{path:?} exists already, at version {version}")]
+    AlreadyExists {
+        /// The path.
+        path: String,
+        /// The version found.
+        version: u32,
+    },
+    /// Another writer was faster, or the version asked for is not the current one.
+    #[error("{path:?} is at version {actual}, not at {expected}: another writer was faster")]
+    VersionConflict {
+        /// The path.
+        path: String,
+        /// The version this write was based on.
+        expected: u32,
+        /// The version found.
+        actual: u32,
+    },
+    /// Too few storage nodes for the scheme and the tolerance asked for.
+    #[error("{active} storage nodes can take this file and {needed} are needed{}", Excluded(refused))]
+    NotEnoughNodes {
+        /// Nodes that can be used.
+        active: usize,
+        /// Nodes that are needed.
+        needed: usize,
+        /// Nodes that were asked and could not take their part, with the reason.
+        refused: Vec<Fault>,
+    },
+    /// Holders of shards could not be reached: the file may read again when they are back.
+    #[error("found {found} shards of the {needed} needed{}", Excluded(missing))]
+    NotEnoughShards {
+        /// Shards that answered correctly.
+        found: usize,
+        /// Shards that are needed.
+        needed: usize,
+        /// Every shard that did not answer correctly, and its node.
+        missing: Vec<Fault>,
+    },
+    /// Every holder answered, and too many shards are lost or wrong.
+    #[error("every node answered, but only {found} intact shards of the {needed} needed are left{}", Excluded(faults))]
+    Unrecoverable {
+        /// Intact shards.
+        found: usize,
+        /// Shards that are needed.
+        needed: usize,
+        /// Every shard that is lost or wrong, and its node.
+        faults: Vec<Fault>,
+    },
+    /// Bytes are not what their seal, hash or signature says.
+    #[error("{what} failed its integrity check")]
+    Integrity {
+        /// What was checked.
+        what: &'static str,
+    },
+    /// A node, a registry or the ledger could not be used.
+    #[error("{peer}: {problem}")]
+    Peer {
+        /// Who, with its address where known.
+        peer: String,
+        /// What went wrong, and whether trying again can help.
+        problem: PeerProblem,
+        /// The cause.
+        source: Option<BoxError>,
+    },
+    /// The version that was read has been replaced, and its shards are gone: read again.
+    #[error("{path:?} was replaced while it was read")]
+    Superseded {
+        /// The path.
+        path: String,
+    },
+    /// The ledger did not say whether the write took effect.
+    #[error("the ledger did not answer: whether {path:?} was written is not known yet")]
+    UnknownOutcome {
+        /// The path.
+        path: String,
+        /// The cause.
+        source: Option<BoxError>,
+    },
+    /// The configuration cannot be used. The text names the setting and where to put it.
+    #[error("{what}")]
+    Config {
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// This machine's file or stream failed.
+    #[error("{what}: {}", source.kind())]
+    Io {
+        /// What was being done, with the file's name.
+        what: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Another process holds the state that is needed.
+    #[error("{what} is in use by another process")]
+    Locked {
+        /// What is locked.
+        what: String,
+    },
+    /// A defect of dstore.
+    #[error("internal error: {what}; please report this")]
+    Internal {
+        /// What was violated.
+        what: &'static str,
+    },
+}
+
+/// What is wrong with a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerProblem {
+    /// No connection, or it broke.
+    #[error("cannot be reached")]
+    Unavailable,
+    /// Connected, but no progress for the time stated.
+    #[error("made no progress for {0:?}")]
+    Timeout(Duration),
+    /// It is at one of its limits: try again later.
+    #[error("is busy")]
+    Busy,
+    /// It has no room for what was offered.
+    #[error("has no space left for this")]
+    NoSpace,
+    /// It does not allow this caller to do this.
+    #[error("denied permission")]
+    Denied,
+    /// Not found there.
+    #[error("does not have it")]
+    Missing,
+    /// Its network label differs from ours, or its key is not the expected one: the handshake cannot tell which.
+    #[error("failed the handshake: either its key is not the one expected, or its network label differs from ours")]
+    WrongKeyOrNetwork,
+    /// It speaks no version of the protocol that we speak.
+    #[error("speaks protocol versions {0} to {1}, and we do not")]
+    Version(u8, u8),
+    /// It broke the protocol.
+    #[error("broke the protocol")]
+    Protocol,
+    /// It failed inside.
+    #[error("had an internal failure")]
+    Failed,
+}
+
+/// A shard or node that could not be used, as listed in errors and warnings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The node.
+    pub node: NodeId,
+    /// Its address, as last known.
+    pub address: String,
+    /// The shard's index, when one shard is meant.
+    pub shard: Option<u8>,
+    /// What is wrong.
+    pub kind: FaultKind,
+}
+
+/// What is wrong with a shard or its node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// Bytes that do not belong to the shard's hash.
+    #[error("corrupt")]
+    Corrupt,
+    /// The node answers and does not have the shard.
+    #[error("missing")]
+    Missing,
+    /// The node cannot be used.
+    #[error("{0}")]
+    Peer(PeerProblem),
+}
+
+impl Fault {
+    pub(crate) fn new(node: NodeId, address: &str, shard: Option<u8>, kind: FaultKind) -> Self {
+        Self { node, address: address.to_owned(), shard, kind }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shard) = self.shard {
+            write!(f, "shard {shard} on ")?;
+        }
+        write!(f, "node {} at {}: {}", self.node.short(), self.address, self.kind)
+    }
+}
+
+struct Excluded<'a>(&'a [Fault]);
+
+impl fmt::Display for Excluded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            f.write_str(if i == 0 { " (" } else { "; " })?;
+            fault.fmt(f)?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+impl Error {
+    /// The stable code word of the cause, as in the CLI's `code` field.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidPath { .. } => "invalid_path",
+            Self::TooLarge { .. } => "too_large",
+            Self::NotFound { .. } => "not_found",
+            Self::AlreadyExists { .. } => "already_exists",
+            Self::VersionConflict { .. } => "version_conflict",
+            Self::NotEnoughNodes { .. } => "not_enough_nodes",
+            Self::NotEnoughShards { .. } => "not_enough_shards",
+            Self::Unrecoverable { .. } => "unrecoverable",
+            Self::Integrity { .. } => "integrity",
+            Self::Superseded { .. } => "superseded",
+            Self::UnknownOutcome { .. } => "unknown_outcome",
+            Self::Config { .. } => "config",
+            Self::Locked { .. } => "locked",
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "not_found",
+                io::ErrorKind::PermissionDenied => "permission_denied",
+                io::ErrorKind::StorageFull => "no_space",
+                _ => "internal",
+            },
+            Self::Internal { .. } => "internal",
+            Self::Peer { problem, .. } => match problem {
+                PeerProblem::Timeout(_) => "timeout",
+                PeerProblem::Busy => "busy",
+                PeerProblem::NoSpace => "no_space",
+                PeerProblem::Denied => "permission_denied",
+                PeerProblem::Missing => "not_found",
+                PeerProblem::Unavailable
+                | PeerProblem::WrongKeyOrNetwork
+                | PeerProblem::Version(..)
+                | PeerProblem::Protocol
+                | PeerProblem::Failed => "unavailable",
+            },
+        }
+    }
+
+    /// Whether the same call can succeed later without a change by the caller.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.code(),
+            "unavailable"
+                | "timeout"
+                | "busy"
+                | "not_enough_nodes"
+                | "not_enough_shards"
+                | "no_space"
+                | "superseded"
+                | "unknown_outcome"
+                | "locked"
+        )
+    }
+
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+
+    pub(crate) fn config(what: impl Into<String>) -> Self {
+        Self::Config { what: what.into() }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.code() {
+            "not_found" => io::ErrorKind::NotFound,
+            "permission_denied" => io::ErrorKind::PermissionDenied,
+            "already_exists" | "version_conflict" => io::ErrorKind::AlreadyExists,
+            "timeout" => io::ErrorKind::TimedOut,
+            "invalid_path" | "too_large" | "config" => io::ErrorKind::InvalidInput,
+            "integrity" | "unrecoverable" => io::ErrorKind::InvalidData,
+            "no_space" => io::ErrorKind::StorageFull,
+            "busy" | "locked" => io::ErrorKind::ResourceBusy,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}

@@ -1,0 +1,230 @@
+//! Where records live: the port behind which a blockchain stands.
+//!
+//! Every implementation keeps one rule set, stated by [`conformance`](crate::testing) and docs/format.md section 8:
+//! only the owner changes a file, a write names the version it replaces, versions go up by one and never repeat.
+
+use std::fmt;
+
+use crate::error::BoxError;
+use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
+use crate::rt::{BoxFuture, Timestamp};
+
+/// The longest record, bytes (docs/format.md section 5).
+pub const MAX_RECORD_LEN: usize = 4096;
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A new version of the file.
+    Put,
+    /// The file arrived here from another path.
+    RenamedHere,
+    /// The file was removed.
+    Removed,
+    /// The file left for another path.
+    RenamedAway,
+}
+
+/// One version of one file, as the ledger keeps it.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The file.
+    pub file_id: FileId,
+    /// Its owner.
+    pub owner: OwnerId,
+    /// 1 for the first version.
+    pub version: u32,
+    /// What made this version.
+    pub kind: EventKind,
+    /// Position among all writes of this owner, from 1.
+    pub seq: u64,
+    /// When the ledger took it.
+    pub written: Timestamp,
+    /// The sealed record; empty when `kind` says that the file is gone.
+    pub record: Vec<u8>,
+}
+
+impl Entry {
+    /// Whether the file exists at this version.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.kind, EventKind::Put | EventKind::RenamedHere)
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("file_id", &self.file_id)
+            .field("version", &self.version)
+            .field("kind", &self.kind)
+            .field("seq", &self.seq)
+            .field("record_len", &self.record.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One page of [`Ledger::list`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// Live files, in the order of their ids.
+    pub entries: Vec<Entry>,
+    /// Where the next page starts; `None` after the last.
+    pub next: Option<FileId>,
+}
+
+/// A write that the ledger took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The file.
+    pub file_id: FileId,
+    /// Its new version: the expected one plus 1.
+    pub version: u32,
+}
+
+/// How settled a write must be for [`Ledger::wait`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Finality {
+    /// The ledger shows it.
+    Included,
+    /// As settled as this ledger's configuration asks before a put succeeds.
+    #[default]
+    Confirmed,
+    /// Nothing can undo it.
+    Final,
+}
+
+/// What a ledger refuses or fails with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The file does not exist, or was removed.
+    #[error("the ledger has no such file")]
+    NotFound,
+    /// The slot is not at the version that the write expected.
+    #[error("the ledger is at version {actual} of this file, the write expected {expected}")]
+    VersionConflict {
+        /// What the write named.
+        expected: u32,
+        /// What the ledger has.
+        actual: u32,
+    },
+    /// The record is empty or longer than [`MAX_RECORD_LEN`].
+    #[error("a record of {0} bytes: 1 to {MAX_RECORD_LEN} are allowed")]
+    RecordLength(usize),
+    /// A rename whose two salts are the same.
+    #[error("a rename needs two different paths")]
+    SamePath,
+    /// The file has had 2^32 - 1 versions.
+    #[error("this file has no version numbers left")]
+    Exhausted,
+    /// The ledger could not be used; the write did not take effect.
+    #[error("the ledger cannot be used: {what}")]
+    Unavailable {
+        /// What failed.
+        what: String,
+        /// The cause.
+        source: Option<BoxError>,
+    },
+    /// The ledger did not say whether the write took effect.
+    #[error("the ledger did not say whether the write took effect: {what}")]
+    Unknown {
+        /// What failed.
+        what: String,
+        /// The cause.
+        source: Option<BoxError>,
+    },
+    /// The ledger's own data is damaged or of another format.
+    #[error("the ledger's data cannot be used: {what}")]
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A ledger. Every write names `owner`, the caller's own address; an implementation that signs refuses another one.
+///
+/// `expected` is the version that the write replaces, whether that is live or removed; 0 if the file never existed.
+pub trait Ledger: fmt::Debug + Send + Sync + 'static {
+    /// Which ledger this is: records are sealed for it.
+    fn id(&self) -> LedgerId;
+
+    /// Writes version `expected + 1` of the file at `salt`.
+    ///
+    /// Writing the record that is already at version `expected + 1` again is `VersionConflict`, like any stale write.
+    ///
+    /// # Errors
+    /// `VersionConflict`, `RecordLength`, `Exhausted`, `Unavailable` (did not happen), `Unknown` (may have happened).
+    fn put(
+        &self,
+        owner: OwnerId,
+        salt: PathSalt,
+        expected: u32,
+        record: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Written, LedgerError>>;
+
+    /// Moves a live file: removes it at `from` and writes `record` at `to`, or neither.
+    /// The answer is that of the file at `to`.
+    ///
+    /// # Errors
+    /// As [`Ledger::put`], for either path; `NotFound` when nothing is live at `from`, and `SamePath`.
+    fn rename(
+        &self,
+        owner: OwnerId,
+        from: PathSalt,
+        expected_from: u32,
+        to: PathSalt,
+        expected_to: u32,
+        record: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Written, LedgerError>>;
+
+    /// Removes a live file; its version goes up by one.
+    ///
+    /// # Errors
+    /// `VersionConflict`, `NotFound` when it is not live, `Unavailable`, `Unknown`.
+    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>>;
+
+    /// The newest version of a file, live or removed; `None` if it never existed.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Damaged`.
+    fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>>;
+
+    /// Every version of a file, newest first; empty if it never existed.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Damaged`.
+    fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
+
+    /// Live files of `owner`, from `cursor` on; at most 256 a page.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Damaged`.
+    fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>>;
+
+    /// Ready when `written` is as settled as `finality` asks.
+    ///
+    /// # Errors
+    /// `Unknown` when that could not be found out.
+    fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// Ready when the ledger can be used.
+    ///
+    /// # Errors
+    /// What a write would fail with.
+    fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+}
+
+/// The id of the file that `owner` files under `salt`: `keccak256(abi.encode(owner, salt))`.
+#[must_use]
+pub fn file_id(owner: OwnerId, salt: PathSalt) -> FileId {
+    use sha3::{Digest, Keccak256};
+    let mut hasher = Keccak256::new();
+    hasher.update([0; 12]);
+    hasher.update(owner.as_bytes());
+    hasher.update(salt.as_bytes());
+    FileId::new(hasher.finalize().into())
+}

@@ -1,0 +1,10 @@
+//! Keep private files on disks that other people own.
+
+pub mod error;
+pub mod id;
+pub mod ledger;
+pub mod merkle;
+pub mod rt;
+pub mod store;
+
+pub use error::{Error, Result};

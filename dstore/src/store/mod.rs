@@ -1,0 +1,222 @@
+//! Where a node keeps shards: the port under a storage node.
+//!
+//! Every implementation keeps one rule set, stated by its conformance suite: what was acknowledged reads back,
+//! whatever happened since, or is reported as damaged; it is never wrong.
+
+use std::fmt;
+
+use blake3::hazmat::ChainingValue;
+
+use crate::error::BoxError;
+use crate::id::{NoiseKey, ShardId, ShardRoot};
+use crate::merkle::BlockRange;
+use crate::rt::{BoxFuture, Timestamp};
+
+/// What a shard is, from the first byte of its PUT on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardKey {
+    /// Its address: derived from the three fields below (docs/format.md section 7).
+    pub id: ShardId,
+    /// The public key that its signatures and tokens are checked with, compressed SEC1.
+    pub cap_pk: [u8; 33],
+    /// Its index in the file.
+    pub index: u8,
+    /// Which placement of it this is.
+    pub generation: u32,
+    /// Whose quota it counts against: the Noise static key of the connection that stored it.
+    pub account: NoiseKey,
+}
+
+/// A shard that is durable here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredShard {
+    /// What it is.
+    pub key: ShardKey,
+    /// Its BLAKE3 hash.
+    pub root: ShardRoot,
+    /// Its length, bytes.
+    pub len: u64,
+    /// Until when the node promised to keep it.
+    pub lease_until: Timestamp,
+    /// Whether it serves.
+    pub state: ShardState,
+}
+
+/// Whether a shard serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShardState {
+    /// It does.
+    Live,
+    /// Deleted: serves reads until this time, then it is freed.
+    Retired(Timestamp),
+    /// Its bytes were found damaged: it does not serve, and may be stored anew.
+    Quarantined,
+}
+
+/// Blocks of a shard, and the proof that they are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProvedBlocks {
+    /// Chaining values as [`merkle::prove`](crate::merkle::prove) orders them.
+    pub proof: Vec<ChainingValue>,
+    /// The bytes of the blocks, one after another; empty when only the proof was asked for.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for ProvedBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProvedBlocks({} values, {} bytes)", self.proof.len(), self.bytes.len())
+    }
+}
+
+/// How full a store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Bytes of shards held, those being written and those retired included.
+    pub used: u64,
+    /// Bytes that more shards may take: what the capacity and the disk's free-space floor leave.
+    pub free: u64,
+    /// Shards held.
+    pub shards: u64,
+}
+
+/// What a store refuses or fails with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No such shard.
+    #[error("no such shard")]
+    NotFound,
+    /// A shard with this id is stored already.
+    #[error("the shard exists already")]
+    Exists(Box<StoredShard>),
+    /// The capacity or the free-space floor is reached.
+    #[error("no space left")]
+    NoSpace,
+    /// The bytes that arrived do not have the hash or length that was announced.
+    #[error("the shard's bytes do not match its root or length")]
+    Mismatch,
+    /// The stored bytes are damaged.
+    #[error("the stored shard is damaged")]
+    Damaged,
+    /// The disk or the database failed.
+    #[error("{what}")]
+    Failed {
+        /// What was being done.
+        what: String,
+        /// The cause.
+        source: Option<BoxError>,
+    },
+}
+
+/// A shard that is being written. Dropped without `finish`, it leaves nothing behind.
+pub trait ShardWriter: Send {
+    /// Appends `bytes`: whole blocks, except that the last append may end inside one. At least 1 MiB at a time is best.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Failed`; the writer is of no use after an error.
+    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Bytes so far.
+    fn len(&self) -> u64;
+
+    /// Makes the shard durable and live. When this returns, a power loss keeps it.
+    ///
+    /// # Errors
+    /// `Mismatch` when the bytes do not hash to `root`; `Exists`, `Failed`.
+    fn finish(
+        self: Box<Self>,
+        root: ShardRoot,
+        lease_until: Timestamp,
+    ) -> BoxFuture<'static, Result<StoredShard, StoreError>>;
+}
+
+/// Where a node keeps shards.
+pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
+    /// Stores a whole small shard. When this returns, a power loss keeps it. Fit for many at a time.
+    ///
+    /// # Errors
+    /// `Mismatch`, `Exists` (a live or retired shard has the id), `NoSpace`, `Failed`.
+    fn put_small(
+        &self,
+        key: ShardKey,
+        root: ShardRoot,
+        lease_until: Timestamp,
+        bytes: Vec<u8>,
+    ) -> BoxFuture<'_, Result<StoredShard, StoreError>>;
+
+    /// Starts a shard of `len` bytes, or of unknown length. Space for a known length is set aside at once;
+    /// appending more than it is `Mismatch`. A second writer of the same id takes its place: the first one's `finish` fails.
+    ///
+    /// # Errors
+    /// `Exists`, `NoSpace`, `Failed`.
+    fn begin(&self, key: ShardKey, len: Option<u64>) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>>;
+
+    /// What is stored under `id`, quarantined shards included.
+    ///
+    /// # Errors
+    /// `NotFound`, `Failed`.
+    fn stat(&self, id: ShardId) -> BoxFuture<'_, Result<StoredShard, StoreError>>;
+
+    /// The blocks in `range`, and their proof. Bytes are as stored: the reader checks them.
+    ///
+    /// # Errors
+    /// `NotFound`, `Damaged` (quarantined or cut short), `Failed`.
+    fn read(&self, id: ShardId, range: BlockRange) -> BoxFuture<'_, Result<ProvedBlocks, StoreError>>;
+
+    /// The proof of `range` alone: `bytes` is empty.
+    ///
+    /// # Errors
+    /// As [`ShardStore::read`].
+    fn prove(&self, id: ShardId, range: BlockRange) -> BoxFuture<'_, Result<ProvedBlocks, StoreError>>;
+
+    /// Moves the end of a live shard's lease to `lease_until` if that is later. The answer is durable.
+    ///
+    /// # Errors
+    /// `NotFound` (also when retired), `Damaged`, `Failed`.
+    fn renew(&self, id: ShardId, lease_until: Timestamp) -> BoxFuture<'_, Result<StoredShard, StoreError>>;
+
+    /// Retires a shard: it serves reads until `free_at`. Retiring again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Failed`.
+    fn retire(&self, id: ShardId, free_at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Frees what was retired and is due at `now`, and live shards whose lease ended before `lease_floor`.
+    /// Answers how many shards were freed; call again while that is not 0.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn sweep(&self, now: Timestamp, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// How full the store is.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
+
+    /// Bytes and number of shards that count against `account`.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>>;
+
+    /// Re-hashes the next shards in order of id after `after`, at most `budget` bytes of them (at least one shard),
+    /// and quarantines those that are damaged.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn scrub(&self, after: Option<ShardId>, budget: u64) -> BoxFuture<'_, Result<Scrubbed, StoreError>>;
+}
+
+/// What one call of [`ShardStore::scrub`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scrubbed {
+    /// Where to go on; `None` at the end.
+    pub last: Option<ShardId>,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Shards that were found damaged now.
+    pub quarantined: Vec<ShardId>,
+}
