@@ -1,10 +1,16 @@
 //! Keep private files on disks that other people own.
 
+pub mod erasure;
 pub mod error;
 pub mod id;
+pub mod keys;
 pub mod ledger;
 pub mod merkle;
+pub mod path;
 pub mod rt;
+pub mod scheme;
+pub mod seal;
+pub mod signature;
 pub mod store;
 
 pub use error::{Error, Result};
