@@ -120,13 +120,13 @@ impl From<Scheme> for (u8, u8) {
 }
 
 /// How a content's length is hidden.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Padding {
-    /// To one of few lengths, at most 12 % more (Padmé, Nikitin et al., PoPETs 2019). The default.
+    /// 0: not at all.
+    None,
+    /// 1: to one of few lengths, at most 12 % more (Padmé, Nikitin et al., PoPETs 2019). The default.
     #[default]
     Padme,
-    /// Not at all.
-    None,
 }
 
 impl Padding {
