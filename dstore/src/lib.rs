@@ -7,6 +7,7 @@ pub mod keys;
 pub mod ledger;
 pub mod manifest;
 pub mod merkle;
+pub mod noise;
 pub mod path;
 pub mod placement;
 pub mod proto;
