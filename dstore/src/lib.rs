@@ -1,12 +1,16 @@
 //! Keep private files on disks that other people own.
 
+pub mod address;
 pub mod erasure;
 pub mod error;
 pub mod id;
+pub mod identity;
+pub mod keyfile;
 pub mod keys;
 pub mod ledger;
 pub mod manifest;
 pub mod merkle;
+pub mod net;
 pub mod noise;
 pub mod path;
 pub mod placement;

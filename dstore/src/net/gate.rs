@@ -1,0 +1,293 @@
+//! Who may connect: counts per source, per key and in total (docs/wire.md section 9).
+//!
+//! Invariant: no count exceeds its limit, and a source that holds few connections gets one from a source that holds many.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::AbortHandle;
+
+use crate::id::NoiseKey;
+
+/// Limits on connections. Each is a bound on memory or descriptors that strangers can make a server use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Handshakes under way in all (256). Costs up to 5 KiB each.
+    pub half_open: usize,
+    /// Handshakes under way per source address, or per /64 for IPv6 (8).
+    pub half_open_per_source: usize,
+    /// The same for loopback and private addresses (128).
+    pub half_open_per_private_source: usize,
+    /// Time for a whole handshake (5 s).
+    pub handshake_timeout: Duration,
+    /// New connections per source and second, with bursts of four seconds' worth (64). Not for loopback and private addresses.
+    pub rate_per_source: u32,
+    /// Connections in all (1,024). Costs a descriptor and up to 1 MiB each.
+    pub connections: usize,
+    /// Connections per source (64).
+    pub per_source: usize,
+    /// The same for loopback and private addresses (512).
+    pub per_private_source: usize,
+    /// Connections per transport key (16). Above it a peer is told `busy`.
+    pub per_key: usize,
+    /// Time between two requests, after which a connection is closed (60 s).
+    pub idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            half_open: 256,
+            half_open_per_source: 8,
+            half_open_per_private_source: 128,
+            handshake_timeout: Duration::from_secs(5),
+            rate_per_source: 64,
+            connections: 1024,
+            per_source: 64,
+            per_private_source: 512,
+            per_key: 16,
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Sources whose rate is remembered; beyond it the quietest are forgotten.
+const MAX_SOURCES: usize = 4096;
+
+/// Counts connections, and lets them in or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    limits: Limits,
+    next: u64,
+    entries: HashMap<u64, Entry>,
+    buckets: HashMap<IpAddr, Bucket>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: IpAddr,
+    /// `None` during the handshake.
+    key: Option<NoiseKey>,
+    busy: Arc<AtomicBool>,
+    abort: AbortHandle,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    at: Duration,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(State { limits, next: 0, entries: HashMap::new(), buckets: HashMap::new() })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a new connection start its handshake; `abort` ends its task should it have to make room. `None`: refused.
+    pub(crate) fn enter(&self, source: IpAddr, now: Duration, abort: AbortHandle) -> Option<Admission> {
+        let private = is_private(source);
+        let source = source_of(source);
+        let mut state = self.state();
+        let limits = state.limits.clone();
+        let half_open_limit = if private { limits.half_open_per_private_source } else { limits.half_open_per_source };
+        let source_limit = if private { limits.per_private_source } else { limits.per_source };
+        if !private && !state.take_token(source, now) {
+            return None;
+        }
+        let of_source = state.entries.values().filter(|entry| entry.source == source);
+        let (open, half) = of_source.fold((0, 0), |(all, half), e| (all + 1, half + usize::from(e.key.is_none())));
+        if half >= half_open_limit || open >= source_limit {
+            return None;
+        }
+        let half_open = state.entries.values().filter(|entry| entry.key.is_none()).count();
+        if (half_open >= limits.half_open || state.entries.len() >= limits.connections) && !state.make_room(open) {
+            return None;
+        }
+        let id = state.next;
+        state.next += 1;
+        let busy = Arc::new(AtomicBool::new(false));
+        state.entries.insert(id, Entry { source, key: None, busy: busy.clone(), abort });
+        Some(Admission { gate: self.clone(), id, busy })
+    }
+
+    /// Connections that are through their handshake.
+    pub(crate) fn connections(&self) -> usize {
+        self.state().entries.values().filter(|entry| entry.key.is_some()).count()
+    }
+}
+
+impl State {
+    fn take_token(&mut self, source: IpAddr, now: Duration) -> bool {
+        let rate = f64::from(self.limits.rate_per_source);
+        let full = 4.0 * rate;
+        if self.buckets.len() >= MAX_SOURCES && !self.buckets.contains_key(&source) {
+            self.buckets.retain(|_, bucket| now.saturating_sub(bucket.at) < Duration::from_secs(4));
+            if self.buckets.len() >= MAX_SOURCES {
+                return false;
+            }
+        }
+        let bucket = self.buckets.entry(source).or_insert(Bucket { tokens: full, at: now });
+        bucket.tokens = full.min(bucket.tokens + rate * now.saturating_sub(bucket.at).as_secs_f64());
+        bucket.at = now;
+        let granted = bucket.tokens >= 1.0;
+        if granted {
+            bucket.tokens -= 1.0;
+        }
+        granted
+    }
+
+    /// Ends the oldest idle or half-open connection of the source that holds most, if it holds clearly more than the newcomer's `own`.
+    fn make_room(&mut self, own: usize) -> bool {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        self.entries.values().for_each(|entry| *counts.entry(entry.source).or_default() += 1);
+        let Some((most, count)) = counts.into_iter().max_by_key(|(source, count)| (*count, *source)) else {
+            return false;
+        };
+        if count <= own + 1 {
+            return false;
+        }
+        let idle = |entry: &Entry| entry.key.is_none() || !entry.busy.load(Ordering::Relaxed);
+        let of_most = self.entries.iter().filter(|(_, entry)| entry.source == most && idle(entry));
+        let Some(oldest) = of_most.map(|(id, _)| *id).min() else { return false };
+        if let Some(entry) = self.entries.remove(&oldest) {
+            entry.abort.abort();
+        }
+        true
+    }
+}
+
+/// A connection that was let in; dropping it gives its place back.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    gate: Gate,
+    id: u64,
+    busy: Arc<AtomicBool>,
+}
+
+impl Admission {
+    /// The handshake showed `key`. False: that key has too many connections.
+    pub(crate) fn authenticated(&self, key: NoiseKey) -> bool {
+        let mut state = self.gate.state();
+        let held = state.entries.values().filter(|entry| entry.key == Some(key)).count();
+        if held >= state.limits.per_key {
+            return false;
+        }
+        if let Some(entry) = state.entries.get_mut(&self.id) {
+            entry.key = Some(key);
+        }
+        true
+    }
+
+    /// A request is being served, so that this connection does not have to make room.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.gate.state().entries.remove(&self.id);
+    }
+}
+
+/// Addresses that one party can have many of count as one.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// Whether an address is a loopback, private or link-local one.
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLIC: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn enter(gate: &Gate, source: IpAddr) -> Option<Admission> {
+        gate.enter(source, Duration::ZERO, AbortHandle::new_pair().0)
+    }
+
+    fn enter_many(gate: &Gate, source: IpAddr, count: usize) -> Vec<Admission> {
+        (0..count).map_while(|_| enter(gate, source)).collect()
+    }
+
+    #[test]
+    fn a_source_can_start_only_so_many_handshakes_and_gets_its_places_back() {
+        let gate = Gate::new(Limits::default());
+        let held = enter_many(&gate, PUBLIC, 100);
+        assert_eq!(held.len(), 8);
+        assert!(enter(&gate, OTHER).is_some());
+        assert_eq!(enter_many(&gate, LOCAL, 1000).len(), 128);
+        drop(held);
+        assert!(enter(&gate, PUBLIC).is_some());
+    }
+
+    #[test]
+    fn a_key_can_hold_only_so_many_connections() {
+        let gate = Gate::new(Limits::default());
+        let key = NoiseKey::new([1; 32]);
+        let held: Vec<_> = (0..16).map(|_| enter(&gate, LOCAL).expect("room")).collect();
+        assert!(held.iter().all(|admission| admission.authenticated(key)));
+        let next = enter(&gate, LOCAL).expect("room");
+        assert!(!next.authenticated(key));
+        assert!(next.authenticated(NoiseKey::new([2; 32])));
+        assert_eq!(gate.connections(), 17);
+    }
+
+    #[test]
+    fn when_full_the_largest_holder_makes_room_for_a_small_one() {
+        let gate = Gate::new(Limits { connections: 20, ..Limits::default() });
+        let greedy = enter_many(&gate, LOCAL, 20);
+        assert_eq!(greedy.len(), 20);
+        greedy.iter().for_each(|admission| assert!(admission.authenticated(NoiseKey::new([admission.id as u8; 32]))));
+        greedy[0].set_busy(true);
+        assert!(enter(&gate, LOCAL).is_none(), "its own place would be no gain");
+        let _small = enter(&gate, PUBLIC).expect("the greedy one loses one");
+        let state = gate.state();
+        assert!(state.entries.contains_key(&greedy[0].id), "busy ones stay");
+        assert!(!state.entries.contains_key(&greedy[1].id), "the oldest idle one went");
+    }
+
+    #[test]
+    fn a_source_that_reconnects_without_end_is_slowed_down() {
+        let gate = Gate::new(Limits::default());
+        let let_in = (0..1000).filter(|_| enter(&gate, PUBLIC).is_some()).count();
+        assert_eq!(let_in, 256);
+        let later = gate.enter(PUBLIC, Duration::from_secs(1), AbortHandle::new_pair().0);
+        assert!(later.is_some());
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_source() {
+        let gate = Gate::new(Limits::default());
+        let held: Vec<_> = (0..100_u16)
+            .map_while(|n| enter(&gate, IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n))))
+            .collect();
+        assert_eq!(held.len(), 8);
+    }
+}

@@ -1,0 +1,35 @@
+//! One question to a registry and its answer.
+
+use std::time::Duration;
+
+use super::{Dialer, Link, LinkError};
+use crate::address::RegistryAddr;
+use crate::id::NetworkId;
+use crate::keys::TransportKey;
+use crate::noise::{Expected, Role};
+use crate::proto::{self, MAX_NODE_LIST_LEN, RegistryReply, RegistryRequest};
+
+/// Time for a registry to answer; it dials back to a node before it lists it.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// A link to a registry.
+pub(crate) struct RegistryLink(Link);
+
+impl RegistryLink {
+    /// Connects to the registry at `address`, and to no other.
+    pub(crate) async fn open(
+        dialer: &Dialer,
+        local: &TransportKey,
+        network: NetworkId,
+        address: &RegistryAddr,
+    ) -> Result<Self, LinkError> {
+        let expected = Expected { id: address.id, noise_key: address.noise_key, role: Role::Registry, network };
+        dialer.connect(&address.endpoint, local, &expected).await.map(Self)
+    }
+
+    /// Asks and waits for the answer.
+    pub(crate) async fn ask(&mut self, request: &RegistryRequest) -> Result<RegistryReply, LinkError> {
+        let reply = self.0.call(&proto::encode(request), MAX_NODE_LIST_LEN, ANSWER).await?;
+        Ok(proto::decode("registry reply", &reply)?)
+    }
+}
