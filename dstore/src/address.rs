@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE32_NOPAD, Encoding};
+use data_encoding::BASE32_NOPAD;
 
 use crate::error::Error;
 use crate::id::{NodeId, NoiseKey};
@@ -25,7 +25,7 @@ pub struct RegistryAddr {
 impl fmt::Display for RegistryAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = [&self.noise_key.as_bytes()[..], self.id.as_bytes()].concat();
-        write!(f, "{PREFIX}{}@{}", base32().encode(&keys).to_ascii_lowercase(), self.endpoint)
+        write!(f, "{PREFIX}{}@{}", BASE32_NOPAD.encode(&keys).to_ascii_lowercase(), self.endpoint)
     }
 }
 
@@ -42,14 +42,10 @@ impl FromStr for RegistryAddr {
     }
 }
 
-fn base32() -> &'static Encoding {
-    &BASE32_NOPAD
-}
-
 fn parse(text: &str) -> Option<RegistryAddr> {
     let (keys, endpoint) = text.strip_prefix(PREFIX)?.split_once('@')?;
     let lower_case = keys.bytes().all(|b| !b.is_ascii_uppercase());
-    let keys = base32().decode(keys.to_ascii_uppercase().as_bytes()).ok().filter(|_| lower_case)?;
+    let keys = BASE32_NOPAD.decode(keys.to_ascii_uppercase().as_bytes()).ok().filter(|_| lower_case)?;
     let (noise_key, id) = keys.split_first_chunk::<32>()?;
     is_endpoint(endpoint).then_some(RegistryAddr {
         id: NodeId::new(id.try_into().ok()?),
