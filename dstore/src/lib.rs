@@ -1,6 +1,7 @@
 //! Keep private files on disks that other people own.
 
 pub mod address;
+pub mod client;
 pub mod erasure;
 pub mod error;
 pub mod id;
@@ -21,4 +22,14 @@ pub mod seal;
 pub mod signature;
 pub mod store;
 
+pub use address::RegistryAddr;
+pub use client::{
+    ByteStream, Client, ClientBuilder, Committed, Get, Head, Network, NodeStatus, Progress, Put, PutMode, Reader,
+    ShardCheck, ShardHealth, ShardHome, Source, Warning, WarningCode,
+};
 pub use error::{Error, Result};
+pub use identity::ServerIdentity;
+pub use keys::Owner;
+pub use net::{Limits, ServerHandle};
+pub use path::FilePath;
+pub use scheme::{Padding, Scheme};

@@ -1,0 +1,151 @@
+//! The settings of a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Client;
+use crate::address::RegistryAddr;
+use crate::error::{Error, Result};
+use crate::id::NetworkId;
+use crate::keys::{Owner, network_id};
+use crate::ledger::Ledger;
+use crate::placement::nodes_needed;
+use crate::rt::Rt;
+use crate::scheme::{Padding, Scheme};
+
+/// The settings of a client. An owner and a ledger are needed; a registry too, to store files.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `connect`"]
+pub struct ClientBuilder {
+    pub(super) settings: Settings,
+    owner: Option<Owner>,
+    ledger: Option<Arc<dyn Ledger>>,
+    rt: Rt,
+}
+
+/// Plain settings, shared by all operations of a client.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) registries: Vec<RegistryAddr>,
+    pub(crate) network: NetworkId,
+    pub(crate) scheme: Scheme,
+    pub(crate) tolerate: usize,
+    pub(crate) padding: Padding,
+    pub(crate) timeout: Duration,
+    pub(crate) memory: usize,
+    pub(crate) hedge_after: Duration,
+}
+
+/// The least memory with which a transfer works, bytes.
+const MIN_MEMORY: usize = 16 << 20;
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                registries: Vec::new(),
+                network: network_id("dstore"),
+                scheme: Scheme::STANDARD,
+                tolerate: 1,
+                padding: Padding::Padme,
+                timeout: Duration::from_secs(30),
+                memory: 48 << 20,
+                hedge_after: Duration::from_secs(1),
+            },
+            owner: None,
+            ledger: None,
+            rt: Rt::default(),
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// A registry to find nodes through; call it again for more: the client uses the union of what they list.
+    pub fn registry(mut self, address: RegistryAddr) -> Self {
+        self.settings.registries.push(address);
+        self
+    }
+
+    /// Whose files these are.
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Where the records of files are kept.
+    pub fn ledger(self, ledger: impl Ledger) -> Self {
+        self.shared_ledger(Arc::new(ledger))
+    }
+
+    /// Where the records of files are kept, shared with others.
+    pub fn shared_ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// Data and parity shards of new files. Default 4 + 2: costs 1.5 times the bytes.
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.settings.scheme = scheme;
+        self
+    }
+
+    /// How many nodes, whichever, may vanish without loss of a new file. Default 1; a put fails where that cannot be had.
+    pub fn tolerate(mut self, nodes: usize) -> Self {
+        self.settings.tolerate = nodes;
+        self
+    }
+
+    /// How the length of new files is hidden. Default Padmé: at most 12 % more bytes.
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.settings.padding = padding;
+        self
+    }
+
+    /// The label of the network. Default `dstore`. Nodes and registries of another label cannot be reached.
+    pub fn network(mut self, label: &str) -> Self {
+        self.settings.network = network_id(label);
+        self
+    }
+
+    /// For how long a step may make no progress before it fails. Default 30 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// Memory for the buffers of one transfer, bytes. Default 48 MiB, at least 16 MiB. Less is slower on links with long delays.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.settings.memory = bytes.max(MIN_MEMORY);
+        self
+    }
+
+    /// How long a get waits for a node before it asks another one for parity. Default 1 s.
+    pub fn hedge_after(mut self, wait: Duration) -> Self {
+        self.settings.hedge_after = wait;
+        self
+    }
+
+    /// The environment: clock, tasks, sockets. Default: the machine's own.
+    pub fn rt(mut self, rt: Rt) -> Self {
+        self.rt = rt;
+        self
+    }
+
+    /// Makes the client. Nothing is asked of registries and nodes yet: a file that the ledger knows can be read without a registry.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when owner or ledger is missing, or no number of nodes can tolerate what is asked;
+    /// what [`Ledger::health`] says of a ledger that cannot be used.
+    pub async fn connect(self) -> Result<Client> {
+        let owner = self.owner.ok_or_else(|| Error::config("a client needs an owner: ClientBuilder::owner"))?;
+        let ledger = self.ledger.ok_or_else(|| Error::config("a client needs a ledger: ClientBuilder::ledger"))?;
+        let Settings { scheme, tolerate, .. } = self.settings;
+        if tolerate == 0 || nodes_needed(scheme, tolerate).is_none() {
+            return Err(Error::config(format!(
+                "scheme {scheme} cannot survive the loss of {tolerate} nodes: tolerate 1 to {}",
+                scheme.parity()
+            )));
+        }
+        Ok(Client::new(self.settings, owner, ledger, self.rt))
+    }
+}

@@ -1,0 +1,117 @@
+//! What a client says of a file.
+
+use crate::id::{FileId, NodeId};
+use crate::manifest::Manifest;
+use crate::path::FilePath;
+use crate::rt::Timestamp;
+use crate::scheme::Scheme;
+
+/// A file, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Head {
+    /// Its path.
+    pub path: FilePath,
+    /// Its id on the ledger.
+    pub file_id: FileId,
+    /// Its version there.
+    pub version: u32,
+    /// Its length, bytes.
+    pub size: u64,
+    /// Its length with padding, bytes.
+    pub padded: u64,
+    /// When this content was stored.
+    pub created: Timestamp,
+    /// Data and parity shards.
+    pub scheme: Scheme,
+    /// BLAKE3 of the content.
+    pub content_hash: [u8; 32],
+    /// Where the shards are.
+    pub shards: Vec<ShardHome>,
+    /// How many nodes may vanish, whichever they are.
+    pub tolerates_nodes: usize,
+    /// Names and values of the user's own.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Where one shard is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardHome {
+    /// Its index: data shards first.
+    pub index: u8,
+    /// Its node.
+    pub node: NodeId,
+    /// The node's address, as last known.
+    pub address: String,
+    /// Its length, bytes.
+    pub bytes: u64,
+}
+
+/// A shard and what its node says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardCheck {
+    /// Where it is.
+    pub home: ShardHome,
+    /// How it is.
+    pub state: ShardHealth,
+}
+
+/// How a shard is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShardHealth {
+    /// Its node has it, with the right hash and length.
+    Ok,
+    /// Its node answers, and does not have it.
+    Missing,
+    /// Its node has found it damaged, or has another one.
+    Corrupt,
+    /// Its node cannot be asked.
+    Unreachable,
+}
+
+impl ShardHealth {
+    /// The stable word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Missing => "missing",
+            Self::Corrupt => "corrupt",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// A write that is durable on its nodes and on the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The file as it is now.
+    pub head: Head,
+    /// Bytes that travelled and were stored, parity included.
+    pub stored: u64,
+}
+
+impl Head {
+    pub(crate) fn new(file_id: FileId, version: u32, manifest: &Manifest) -> Self {
+        let homes = manifest.shards.iter().zip(0_u8..).map(|(shard, index)| {
+            let node = &manifest.nodes[usize::from(shard.node)];
+            ShardHome { index, node: node.id, address: node.hint.clone(), bytes: manifest.shard_len }
+        });
+        Self {
+            path: manifest.path.clone(),
+            file_id,
+            version,
+            size: manifest.size,
+            padded: manifest.padded,
+            created: manifest.created,
+            scheme: manifest.scheme,
+            content_hash: manifest.content_hash,
+            shards: homes.collect(),
+            tolerates_nodes: manifest.tolerates(),
+            attributes: manifest.attributes.clone(),
+        }
+    }
+}

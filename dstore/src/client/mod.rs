@@ -1,0 +1,170 @@
+//! The client: puts, gets and everything else that an owner does with files.
+
+mod builder;
+mod get;
+mod head;
+mod put;
+mod report;
+mod source;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+
+use crate::error::{Error, Result};
+use crate::id::{NodeId, OwnerId};
+use crate::keys::Owner;
+use crate::ledger::Ledger;
+use crate::path::FilePath;
+use crate::proto::{NodeInfo, NodeState};
+use crate::rt::{Rt, Timestamp};
+
+pub(crate) use builder::Settings;
+
+pub use builder::ClientBuilder;
+pub use get::{ByteStream, Get, Reader};
+pub use head::{Committed, Head, ShardCheck, ShardHealth, ShardHome};
+pub use put::{Put, PutMode};
+pub use report::{Progress, Warning, WarningCode};
+pub use source::Source;
+
+/// Stores and reads an owner's files. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) owner: Owner,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) rt: Rt,
+}
+
+/// A node, as the registries list it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// Who.
+    pub id: NodeId,
+    /// `host:port`.
+    pub address: String,
+    /// Whether the registry counts on it.
+    pub state: NodeState,
+    /// Bytes it offers in all.
+    pub capacity: u64,
+    /// Bytes that are free.
+    pub free: u64,
+    /// The operator's label for what fails together; may be empty.
+    pub zone: String,
+    /// When a registry last heard of it.
+    pub last_seen: Timestamp,
+}
+
+/// What the registries say of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Network {
+    /// Every node that a registry lists.
+    pub nodes: Vec<NodeStatus>,
+    /// Nodes that take new shards.
+    pub active: usize,
+    /// How many active nodes an upload needs.
+    pub required: usize,
+    /// Registries that could not be asked, and why.
+    pub unreachable: Vec<(String, String)>,
+}
+
+impl Client {
+    /// The settings of a new client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn new(settings: Settings, owner: Owner, ledger: Arc<dyn Ledger>, rt: Rt) -> Self {
+        Self(Arc::new(Shared { settings, owner, ledger, rt }))
+    }
+
+    /// Whose files these are.
+    #[must_use]
+    pub fn owner(&self) -> OwnerId {
+        self.0.owner.id()
+    }
+
+    /// Stores bytes, a file or a reader at `path`. Await it, or give it options first.
+    pub fn put(&self, path: impl AsRef<str>, source: impl Into<Source>) -> Put {
+        Put::new(self.clone(), path.as_ref(), source.into())
+    }
+
+    /// Stores the local file `from` at `path`.
+    pub fn upload(&self, from: impl AsRef<Path>, path: impl AsRef<str>) -> Put {
+        Put::new(self.clone(), path.as_ref(), Source::file(from.as_ref()))
+    }
+
+    /// Reads the file at `path`, or a range of it.
+    pub fn get(&self, path: impl AsRef<str>) -> Get {
+        Get::new(self.clone(), path.as_ref())
+    }
+
+    /// What the ledger says of the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::InvalidPath`], [`Error::Integrity`] for a record that does not open, and the ledger's own.
+    pub async fn head(&self, path: impl AsRef<str>) -> Result<Head> {
+        let _ = FilePath::new(path.as_ref())?;
+        Err(Error::Internal { what: "not built" })
+    }
+
+    /// Asks every node of a file how its shards are. Reads no content.
+    ///
+    /// # Errors
+    /// As [`Client::head`]. Nodes that do not answer are no error: their shards are `Unreachable`.
+    pub async fn check(&self, path: impl AsRef<str>) -> Result<(Head, Vec<ShardCheck>)> {
+        let _ = FilePath::new(path.as_ref())?;
+        Err(Error::Internal { what: "not built" })
+    }
+
+    /// The owner's files whose path starts with `prefix`, in no order.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Head>> {
+        let _ = prefix;
+        Box::pin(futures_util::stream::empty())
+    }
+
+    /// Removes the file at `path`; answers what it was. Its shards are retired and freed after a day.
+    ///
+    /// # Errors
+    /// As [`Client::head`]; [`Error::VersionConflict`] when another writer was faster.
+    pub async fn remove(&self, path: impl AsRef<str>) -> Result<Head> {
+        let _ = FilePath::new(path.as_ref())?;
+        Err(Error::Internal { what: "not built" })
+    }
+
+    /// Moves the file at `from` to `to`, where no file may be: the record moves, no shard does.
+    ///
+    /// # Errors
+    /// As [`Client::head`]; [`Error::AlreadyExists`], [`Error::VersionConflict`].
+    pub async fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<Head> {
+        let _ = (FilePath::new(from.as_ref())?, FilePath::new(to.as_ref())?);
+        Err(Error::Internal { what: "not built" })
+    }
+
+    /// What the registries say of the network.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without any registry; the last one's error when none answers.
+    pub async fn network(&self) -> Result<Network> {
+        Err(Error::Internal { what: "not built" })
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when no registry knows it, [`Error::Peer`] when it does not answer.
+    pub async fn node_info(&self, node: NodeId) -> Result<NodeInfo> {
+        let _ = node;
+        Err(Error::Internal { what: "not built" })
+    }
+
+    /// Waits for what runs in the background, such as retiring replaced versions. Dropping a client does not wait.
+    pub async fn close(self) {}
+}
