@@ -334,7 +334,7 @@ fn no_damage_to_the_file_makes_it_panic() {
     drop(ledger);
     let whole = fs::read(&path).unwrap();
     let damaged = path.with_extension("damaged");
-    for at in (0..whole.len()).step_by(512) {
+    for at in (0..whole.len()).step_by(1024) {
         let garbled = |byte: u8| {
             let mut bytes = whole.clone();
             bytes[at..][..100].fill(byte);
