@@ -7,6 +7,7 @@ use dstore::id::{OwnerId, PathSalt};
 use dstore::ledger::{Entry, EventKind, Ledger, LedgerError, LocalLedger, MemoryLedger, file_id};
 use dstore::testing::conformance;
 use futures_lite::future::block_on;
+use futures_util::future::join_all;
 use proptest::prelude::*;
 
 const OWNERS: [OwnerId; 2] = [OwnerId::new([1; 20]), OwnerId::new([2; 20])];
@@ -40,6 +41,19 @@ fn memory_ledgers_have_ids_of_their_own_and_clones_share_one() {
     block_on(ledger.put(OWNERS[0], PathSalt::new([1; 32]), 0, vec![1])).unwrap();
     assert!(block_on(clone.get(file_id(OWNERS[0], PathSalt::new([1; 32])))).unwrap().is_some());
     assert_eq!(clone.id(), ledger.id());
+}
+
+#[test]
+fn a_long_history_is_cut_to_its_newest_4096_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = LocalLedger::open(folder.path().join("ledger.db")).unwrap();
+    let ledgers: [&dyn Ledger; 2] = [&local, &MemoryLedger::default()];
+    for ledger in ledgers {
+        let puts = (0..4100).map(|version| ledger.put(OWNERS[0], salt(1), version, vec![1]));
+        assert!(block_on(join_all(puts)).iter().all(Result::is_ok));
+        let history = block_on(ledger.history(file_id(OWNERS[0], salt(1)))).unwrap();
+        assert!(history.iter().map(|entry| entry.version).eq((5..=4100).rev()));
+    }
 }
 
 /// One step of a random history. `off` is added to the version that the model has.
