@@ -21,6 +21,8 @@ pub mod scheme;
 pub mod seal;
 pub mod signature;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use address::RegistryAddr;
 pub use client::{

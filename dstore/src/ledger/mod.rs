@@ -3,26 +3,47 @@
 //! Every implementation keeps one rule set, stated by [`conformance`](crate::testing) and docs/format.md section 8:
 //! only the owner changes a file, a write names the version it replaces, versions go up by one and never repeat.
 
+mod local;
+mod memory;
+mod write;
+
 use std::fmt;
 
 use crate::error::BoxError;
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Timestamp};
 
+pub use local::LocalLedger;
+pub use memory::MemoryLedger;
+
 /// The longest record, bytes (docs/format.md section 5).
 pub const MAX_RECORD_LEN: usize = 4096;
 
-/// What a write did.
+/// The most versions that [`Ledger::history`] returns: the newest ones.
+pub const MAX_HISTORY_LEN: usize = 4096;
+
+/// The most files in one page of [`Ledger::list`].
+pub const MAX_PAGE_LEN: usize = 256;
+
+/// What a write did. The numbers are those in ledger files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     /// A new version of the file.
-    Put,
+    Put = 0,
     /// The file arrived here from another path.
-    RenamedHere,
+    RenamedHere = 1,
     /// The file was removed.
-    Removed,
+    Removed = 2,
     /// The file left for another path.
-    RenamedAway,
+    RenamedAway = 3,
+}
+
+impl EventKind {
+    /// Whether the file exists after it.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Put | Self::RenamedHere)
+    }
 }
 
 /// One version of one file, as the ledger keeps it.
@@ -49,7 +70,7 @@ impl Entry {
     /// Whether the file exists at this version.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        matches!(self.kind, EventKind::Put | EventKind::RenamedHere)
+        self.kind.is_live()
     }
 }
 
@@ -167,6 +188,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Written, LedgerError>>;
 
     /// Moves a live file: removes it at `from` and writes `record` at `to`, or neither.
+    /// What is live at `to` is replaced, as by a put that names its version. Both versions go up by one.
     /// The answer is that of the file at `to`.
     ///
     /// # Errors
@@ -181,7 +203,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
         record: Vec<u8>,
     ) -> BoxFuture<'_, Result<Written, LedgerError>>;
 
-    /// Removes a live file; its version goes up by one.
+    /// Removes a live file; its version goes up by one. The version is compared before the file is looked for.
     ///
     /// # Errors
     /// `VersionConflict`, `NotFound` when it is not live, `Unavailable`, `Unknown`.
@@ -194,12 +216,15 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>>;
 
     /// Every version of a file, newest first; empty if it never existed.
+    /// Of a file with more than [`MAX_HISTORY_LEN`] versions, the newest of that number.
     ///
     /// # Errors
     /// `Unavailable`, `Damaged`.
     fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>>;
 
-    /// Live files of `owner`, from `cursor` on; at most 256 a page.
+    /// Live files of `owner`, from the id `cursor` on, itself included; at most [`MAX_PAGE_LEN`] a page.
+    ///
+    /// Pages are read one by one: a write between two of them shows only in those read later.
     ///
     /// # Errors
     /// `Unavailable`, `Damaged`.
