@@ -6,5 +6,7 @@ pub mod ledger;
 pub mod merkle;
 pub mod rt;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{Error, Result};

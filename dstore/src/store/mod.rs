@@ -3,14 +3,23 @@
 //! Every implementation keeps one rule set, stated by its conformance suite: what was acknowledged reads back,
 //! whatever happened since, or is reported as damaged; it is never wrong.
 
+mod disk;
+mod intake;
+mod life;
+mod memory;
+mod space;
+
 use std::fmt;
 
 use blake3::hazmat::ChainingValue;
 
 use crate::error::BoxError;
 use crate::id::{NoiseKey, ShardId, ShardRoot};
-use crate::merkle::BlockRange;
+use crate::merkle::{BLOCK_LEN, BlockRange};
 use crate::rt::{BoxFuture, Timestamp};
+
+pub use disk::{DiskStore, DiskStoreConfig};
+pub use memory::MemoryStore;
 
 /// What a shard is, from the first byte of its PUT on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +116,19 @@ pub enum StoreError {
         /// The cause.
         source: Option<BoxError>,
     },
+}
+
+impl StoreError {
+    fn failed(what: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), source: None }
+    }
+}
+
+/// The bytes of the blocks in `range` of a whole shard; fewer if it is shorter than the range was made for.
+fn block_bytes(shard: &[u8], range: BlockRange) -> &[u8] {
+    let at = |block: u64| usize::try_from(block).map_or(usize::MAX, |block| block.saturating_mul(BLOCK_LEN));
+    let end = at(range.first() + range.count()).min(shard.len());
+    shard.get(at(range.first())..end).unwrap_or_default()
 }
 
 /// A shard that is being written. Dropped without `finish`, it leaves nothing behind.

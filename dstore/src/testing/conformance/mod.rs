@@ -1,0 +1,3 @@
+//! One suite of rules for each port: every implementation passes it.
+
+pub mod store;

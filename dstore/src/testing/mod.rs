@@ -1,0 +1,3 @@
+//! What tests of dstore, and of programs that embed it, are made of.
+
+pub mod conformance;
