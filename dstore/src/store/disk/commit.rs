@@ -42,7 +42,7 @@ impl Committer {
             while let Some(mut requests) = next_batch(&receiver) {
                 let mut batch =
                     Batch { index: &index, folder: &folder, space: &space, renamed: vec![], settle: vec![] };
-                let result = batch.commit(&mut requests);
+                let result = batch.commit(&mut requests).map_err(Arc::new);
                 commits.fetch_add(1, Ordering::Relaxed);
                 batch.end(&result);
                 for request in requests {
@@ -109,7 +109,7 @@ fn next_batch(receiver: &Receiver<Box<dyn Request>>) -> Option<Vec<Box<dyn Reque
 /// A change, whatever it answers.
 trait Request: Send {
     fn apply(&mut self, batch: &mut Batch<'_>);
-    fn answer(self: Box<Self>, failure: Option<&StoreError>);
+    fn answer(self: Box<Self>, failure: Option<&Arc<StoreError>>);
 }
 
 struct Pending<T, F> {
@@ -129,11 +129,14 @@ where
         }
     }
 
-    fn answer(self: Box<Self>, failure: Option<&StoreError>) {
+    fn answer(self: Box<Self>, failure: Option<&Arc<StoreError>>) {
         let outcome = match failure {
             None => self.outcome,
-            Some(StoreError::NoSpace) => Err(StoreError::NoSpace),
-            Some(failure) => Err(StoreError::failed(format!("committing to the index of the store: {failure}"))),
+            Some(failure) if matches!(**failure, StoreError::NoSpace) => Err(StoreError::NoSpace),
+            Some(failure) => Err(StoreError::Failed {
+                what: "committing to the index of the store".to_owned(),
+                source: Some(Arc::clone(failure).into()),
+            }),
         };
         // Nobody waits any more: the change stands all the same.
         let _ = self.reply.send(outcome);
@@ -179,7 +182,7 @@ impl Batch<'_> {
         outcome
     }
 
-    fn end(mut self, result: &Result<(), StoreError>) {
+    fn end(mut self, result: &Result<(), Arc<StoreError>>) {
         if result.is_ok() {
             self.settle.drain(..).for_each(|effect| effect());
             return;

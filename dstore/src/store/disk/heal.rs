@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::failure::is_damage;
-use super::folder::{Folder, Found, prefix};
+use super::folder::{Folder, Found};
 use super::index::{Age, Index, Indexed, Place};
 use super::meta::{self, HEADER_LEN, Unreadable};
 use crate::Error;

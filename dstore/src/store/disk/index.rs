@@ -100,11 +100,11 @@ impl Index {
 
     /// The shards whose id starts with this byte.
     pub(super) fn with_prefix(&self, prefix: u8) -> rusqlite::Result<Vec<Indexed>> {
-        let sql = concat!(select!(), "WHERE id >= ?1 AND substr(id, 1, 1) = ?1");
-        let end = concat!(select!(), "WHERE id >= ?1 AND id < ?2");
+        let until = concat!(select!(), "WHERE id >= ?1 AND id < ?2");
+        let to_the_end = concat!(select!(), "WHERE id >= ?1");
         match prefix.checked_add(1) {
-            Some(next) => self.connection.prepare_cached(end)?.query_map(params![[prefix], [next]], indexed)?.collect(),
-            None => self.connection.prepare_cached(sql)?.query_map(params![[prefix]], indexed)?.collect(),
+            Some(next) => self.connection.prepare_cached(until)?.query_map([[prefix], [next]], indexed)?.collect(),
+            None => self.connection.prepare_cached(to_the_end)?.query_map([[prefix]], indexed)?.collect(),
         }
     }
 
@@ -216,7 +216,13 @@ impl Index {
 
     /// Touches the pages that [`Index::with_prefix`] does not, but not the bytes of the shards.
     pub(super) fn check_pages(&self) -> rusqlite::Result<()> {
-        for sql in ["SELECT count(row) FROM small", "SELECT count(id) FROM freed", "SELECT sum(bytes) FROM accounts"] {
+        for sql in [
+            "SELECT count(row) FROM small",
+            "SELECT count(id) FROM freed",
+            "SELECT sum(bytes) FROM accounts",
+            "SELECT sum(free_at & 1) FROM shards INDEXED BY retired WHERE state = 1",
+            "SELECT sum(lease & 1) FROM shards INDEXED BY leased WHERE state <> 1",
+        ] {
             self.connection.query_row(sql, [], |_| Ok(()))?;
         }
         Ok(())
