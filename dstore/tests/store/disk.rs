@@ -176,17 +176,17 @@ fn a_finish_that_nobody_waits_for_stores_all_or_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = bytes(1, 2 * BLOCK_LEN);
     for seed in 0..20 {
+        let store = open(dir.path());
         let mut finish = block_on(async {
-            let store = open(dir.path());
             let mut writer = store.begin(key(seed), None).await.expect("begins");
             writer.append(data.clone()).await.expect("appends");
-            let mut finish = writer.finish(root(&data), LEASE);
-            assert!(poll_once(&mut finish).await.is_none(), "it waits for a disk");
-            finish
-        });
-        // The store is closed: what is under way ends, and lets go of the folder.
-        drop(block_on(&mut finish));
-        drop(finish);
+            writer
+        })
+        .finish(root(&data), LEASE);
+        assert!(block_on(poll_once(&mut finish)).is_none(), "it waits for a disk");
+        // The store is closed under it: what is under way ends, and lets go of the folder.
+        drop(store);
+        drop(block_on(finish));
         let store = open(dir.path());
         assert_eq!(temporary_files(dir.path()), 0);
         if block_on(store.stat(key(seed).id)).is_ok() {

@@ -121,7 +121,7 @@ impl Healing<'_> {
         let rows = self.index.with_prefix(first)?;
         let rows: BTreeMap<ShardId, Indexed> = rows.into_iter().map(|row| (row.shard.key.id, row)).collect();
         let mut ids = self.folder.ids(first)?;
-        ids.extend(rows.keys());
+        ids.extend(rows.values().filter(|row| row.place == Place::File).map(|row| row.shard.key.id));
         let mut remedies = Vec::new();
         for id in ids {
             remedies.extend(self.remedy(id, rows.get(&id))?);
