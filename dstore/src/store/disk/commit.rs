@@ -38,8 +38,9 @@ impl Committer {
         let (sender, receiver) = async_channel::unbounded();
         let commit = Commit { sender, commits: Arc::default() };
         let commits = Arc::clone(&commit.commits);
+        let queue = Queue(receiver);
         let work = move || {
-            while let Some(mut requests) = next_batch(&receiver) {
+            while let Some(mut requests) = queue.next_batch() {
                 let mut batch =
                     Batch { index: &index, folder: &folder, space: &space, renamed: vec![], settle: vec![] };
                 let result = batch.commit(&mut requests).map_err(Arc::new);
@@ -96,14 +97,26 @@ fn closed() -> StoreError {
     StoreError::failed("the store is closed")
 }
 
-fn next_batch(receiver: &Receiver<Box<dyn Request>>) -> Option<Vec<Box<dyn Request>>> {
-    let mut requests = vec![receiver.recv_blocking().ok()?];
-    while requests.len() < BATCH_MAX
-        && let Ok(request) = receiver.try_recv()
-    {
-        requests.push(request);
+struct Queue(Receiver<Box<dyn Request>>);
+
+impl Queue {
+    fn next_batch(&self) -> Option<Vec<Box<dyn Request>>> {
+        let mut requests = vec![self.0.recv_blocking().ok()?];
+        while requests.len() < BATCH_MAX
+            && let Ok(request) = self.0.try_recv()
+        {
+            requests.push(request);
+        }
+        Some(requests)
     }
-    Some(requests)
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Were the thread to end by a panic, whoever waits in the queue would wait for ever.
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
 }
 
 /// A change, whatever it answers.
