@@ -65,7 +65,8 @@ const FRESH: Duration = Duration::from_secs(30);
 
 impl Directory {
     pub(crate) fn new(rt: &Rt, settings: &Settings, owner: &Owner) -> Self {
-        let registry = |address: &RegistryAddr| Registry { address: address.clone(), link: async_lock::Mutex::new(None) };
+        let registry =
+            |address: &RegistryAddr| Registry { address: address.clone(), link: async_lock::Mutex::new(None) };
         Self {
             rt: rt.clone(),
             dialer: Dialer::new(rt.clone(), CONNECT.min(settings.timeout)),
@@ -166,7 +167,11 @@ impl Directory {
                     answered = true;
                     for listed in listed_nodes(reply) {
                         if let Some(record) = self.check(&listed.record).filter(|record| !record.draining) {
-                            let node = UploadNode { place: node_place(&record), free: listed.heartbeat.free, zone: record.zone };
+                            let node = UploadNode {
+                                place: node_place(&record),
+                                free: listed.heartbeat.free,
+                                zone: record.zone,
+                            };
                             nodes.insert(node.place.id, node);
                         }
                     }

@@ -170,7 +170,12 @@ impl Lease {
     }
 }
 
-async fn exchange(link: &mut Link, request: &[u8], body: Option<&[u8]>, wait: Duration) -> Result<NodeReply, LinkError> {
+async fn exchange(
+    link: &mut Link,
+    request: &[u8],
+    body: Option<&[u8]>,
+    wait: Duration,
+) -> Result<NodeReply, LinkError> {
     link.writer.control(request);
     if let Some(body) = body {
         link.writer.body(body).await?;

@@ -145,7 +145,9 @@ impl PutMode {
         let path = || slot.path.to_string();
         match self {
             Self::Create if slot.is_live() => Err(Error::AlreadyExists { path: path(), version: slot.version() }),
-            Self::Update(expected) if !slot.is_live() && expected != slot.version() => Err(Error::NotFound { path: path() }),
+            Self::Update(expected) if !slot.is_live() && expected != slot.version() => {
+                Err(Error::NotFound { path: path() })
+            }
             Self::Update(expected) if expected != slot.version() => {
                 Err(Error::VersionConflict { path: path(), expected, actual: slot.version() })
             }

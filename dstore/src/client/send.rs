@@ -77,23 +77,31 @@ async fn run(
     batches: async_channel::Receiver<Arc<Batch>>,
     timeout: Duration,
 ) -> Result<Sent, LinkError> {
-    let Link { reader, writer, .. } = &mut lease.link;
+    let (reply, root, len) = exchange(rt, &mut lease.link, shard, batches, timeout).await?;
+    Ok(Sent { reply: decode("node reply", &reply)?, root, len, lease })
+}
+
+/// Sends the body and reads the answer, watching all the while for a refusal.
+async fn exchange(
+    rt: &Rt,
+    link: &mut Link,
+    shard: usize,
+    batches: async_channel::Receiver<Arc<Batch>>,
+    timeout: Duration,
+) -> Result<(Vec<u8>, ShardRoot, u64), LinkError> {
+    let Link { reader, writer, .. } = link;
     let answer = std::pin::pin!(reader.control(MAX_CONTROL_LEN, WHOLE_BODY));
     let body = std::pin::pin!(send_body(rt, writer, shard, batches));
-    let (reply, root, len) = match select(body, answer).await {
-        Either::Left((Ok((root, len)), answer)) => (rt.timeout(timeout, answer).await??, root, len),
+    match select(body, answer).await {
+        Either::Left((Ok((root, len)), answer)) => Ok((rt.timeout(timeout, answer).await??, root, len)),
         // A node that refuses in the middle says why before it hangs up.
-        Either::Left((Err(error), answer)) => {
-            return match rt.timeout(Duration::from_secs(1), answer).await {
-                Ok(Err(refused @ LinkError::Refused(_))) => Err(refused),
-                _ => Err(error),
-            };
-        }
-        Either::Right((Ok(_), _)) => return Err(LinkError::Protocol("an answer before the end of a body")),
-        Either::Right((Err(error), _)) => return Err(error),
-    };
-    let reply = decode("node reply", &reply)?;
-    Ok(Sent { reply, root, len, lease })
+        Either::Left((Err(error), answer)) => match rt.timeout(Duration::from_secs(1), answer).await {
+            Ok(Err(refused @ LinkError::Refused(_))) => Err(refused),
+            _ => Err(error),
+        },
+        Either::Right((Ok(_), _)) => Err(LinkError::Protocol("an answer before the end of a body")),
+        Either::Right((Err(error), _)) => Err(error),
+    }
 }
 
 async fn send_body(

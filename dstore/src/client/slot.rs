@@ -33,7 +33,7 @@ impl Slot {
         let file_id = file_id(client.owner.id(), salt);
         let read = client.ledger.get(file_id);
         let entry = match client.rt.timeout(client.settings.timeout, read).await {
-            Ok(entry) => entry.map_err(|error| ledger_failed(error, &path))?,
+            Ok(entry) => entry.map_err(|error| ledger_failed(error, Some(&path)))?,
             Err(elapsed) => return Err(ledger_timeout(elapsed.0)),
         };
         Ok(Self { path, salt, file_id, entry })
@@ -99,7 +99,7 @@ impl Slot {
             Err(LedgerError::VersionConflict { .. } | LedgerError::Unknown { .. }) => {
                 self.look_again(client, expected, is_ours).await
             }
-            Err(error) => Err(Refused::Never(ledger_failed(error, &self.path))),
+            Err(error) => Err(Refused::Never(ledger_failed(error, Some(&self.path)))),
         }
     }
 
@@ -116,7 +116,9 @@ impl Slot {
             Some(entry) if entry.version == expected.wrapping_add(1) && is_ours(&entry) => {
                 Ok(Written { file_id: self.file_id, version: entry.version })
             }
-            _ if actual != expected => Err(Refused::Never(Error::VersionConflict { path: self.path.to_string(), expected, actual })),
+            _ if actual != expected => {
+                Err(Refused::Never(Error::VersionConflict { path: self.path.to_string(), expected, actual }))
+            }
             _ => {
                 let what = "the write is not there, and may still come".to_owned();
                 Err(Refused::Unknown(self.unknown(LedgerError::Unknown { what, source: None })))
@@ -134,14 +136,16 @@ fn ledger_timeout(limit: std::time::Duration) -> Error {
 }
 
 /// The public error for a ledger's failure about `path`.
-pub(super) fn ledger_failed(error: LedgerError, path: &FilePath) -> Error {
-    let path = path.to_string();
+pub(super) fn ledger_failed(error: LedgerError, path: Option<&FilePath>) -> Error {
+    let path = path.map(ToString::to_string).unwrap_or_default();
     match error {
         LedgerError::NotFound => Error::NotFound { path },
         LedgerError::VersionConflict { expected, actual } => Error::VersionConflict { path, expected, actual },
-        LedgerError::RecordLength(len) => {
-            Error::TooLarge { what: "the record (bytes)", size: len as u64, limit: crate::ledger::MAX_RECORD_LEN as u64 }
-        }
+        LedgerError::RecordLength(len) => Error::TooLarge {
+            what: "the record (bytes)",
+            size: len as u64,
+            limit: crate::ledger::MAX_RECORD_LEN as u64,
+        },
         LedgerError::SamePath => Error::InvalidPath { reason: "a file cannot be moved onto itself" },
         LedgerError::Exhausted => {
             Error::TooLarge { what: "the version of this file", size: 1 << 32, limit: u64::from(u32::MAX) }

@@ -123,7 +123,12 @@ impl OpenSource {
     }
 
     /// Fills `batch` until it or the source ends, and hashes what was read. Answers whether the source ended.
-    async fn fill(&mut self, rt: &Rt, mut batch: Plaintext, mut hasher: blake3::Hasher) -> Result<(Plaintext, blake3::Hasher, bool)> {
+    async fn fill(
+        &mut self,
+        rt: &Rt,
+        mut batch: Plaintext,
+        mut hasher: blake3::Hasher,
+    ) -> Result<(Plaintext, blake3::Hasher, bool)> {
         match self {
             Self::Bytes { bytes, at } => {
                 while let Some(space) = batch.space() {
@@ -167,7 +172,11 @@ impl OpenSource {
     }
 }
 
-fn fill_from(file: &mut File, mut batch: Plaintext, mut hasher: blake3::Hasher) -> io::Result<(Plaintext, blake3::Hasher, bool)> {
+fn fill_from(
+    file: &mut File,
+    mut batch: Plaintext,
+    mut hasher: blake3::Hasher,
+) -> io::Result<(Plaintext, blake3::Hasher, bool)> {
     while let Some(space) = batch.space() {
         match file.read(space) {
             Ok(0) => return Ok((batch, hasher, true)),
@@ -210,7 +219,13 @@ pub(super) struct Content {
 }
 
 impl<'a> ContentReader<'a> {
-    pub(super) fn new(rt: &'a Rt, source: &'a mut OpenSource, scheme: Scheme, padding: Padding, batch_segments: usize) -> Self {
+    pub(super) fn new(
+        rt: &'a Rt,
+        source: &'a mut OpenSource,
+        scheme: Scheme,
+        padding: Padding,
+        batch_segments: usize,
+    ) -> Self {
         Self {
             rt,
             source,
@@ -316,14 +331,19 @@ mod tests {
     #[test]
     fn a_source_is_cut_at_every_border_and_only_the_last_batch_is_last() {
         let full = Scheme::STANDARD.segment_len();
-        for len in [0, 1, full - 1, full, full + 1, BATCH * full - 1, BATCH * full, BATCH * full + 1, 3 * BATCH * full] {
+        for len in [0, 1, full - 1, full, full + 1, BATCH * full - 1, BATCH * full, BATCH * full + 1, 3 * BATCH * full]
+        {
             let bytes = vec![7; len];
             let (cut, content) = batches(OpenSource::Bytes { bytes: bytes.clone().into(), at: 0 }, Padding::None);
             assert_eq!(cut.iter().map(|(_, len, _)| len).sum::<usize>(), len);
             assert_eq!(cut.len(), len.div_ceil(BATCH * full).max(1), "{len}");
             assert!(cut.iter().rev().skip(1).all(|(_, _, last)| !last) && cut.last().is_some_and(|(_, _, last)| *last));
-            assert_eq!(content, Content { size: len as u64, padded: len as u64, hash: *blake3::hash(&bytes).as_bytes() });
-            let (from_reader, _) = batches(OpenSource::Reader(Box::new(futures_util::io::Cursor::new(bytes))), Padding::None);
+            assert_eq!(
+                content,
+                Content { size: len as u64, padded: len as u64, hash: *blake3::hash(&bytes).as_bytes() }
+            );
+            let (from_reader, _) =
+                batches(OpenSource::Reader(Box::new(futures_util::io::Cursor::new(bytes))), Padding::None);
             assert_eq!(from_reader, cut, "a reader of unknown length gives the same");
         }
     }

@@ -171,7 +171,8 @@ impl<'a> Upload<'a> {
     {
         let (scheme, tolerate) = (self.order.scheme, self.client.settings.tolerate);
         let mut refused: Vec<Fault> = self.failed.to_vec();
-        let not_enough = |active: usize, refused: Vec<Fault>| Error::NotEnoughNodes { active, needed: self.needed(), refused };
+        let not_enough =
+            |active: usize, refused: Vec<Fault>| Error::NotEnoughNodes { active, needed: self.needed(), refused };
         let Some(dealt) = deal(scheme, tolerate, nodes) else { return Err(not_enough(nodes.len(), refused)) };
         let mut dealt: Vec<Option<usize>> = dealt.into_iter().map(Some).collect();
         let mut done: Vec<Option<T>> = (0..scheme.shards()).map(|_| None).collect();
@@ -218,8 +219,9 @@ impl<'a> Upload<'a> {
     async fn begin(&self, shard: usize, node: NodePlace, len: Option<u64>) -> Result<Open, LinkError> {
         let (capability, name) = self.name(node.id, shard);
         let offer = self.offer(node.id, name, len, None);
-        let make =
-            |link: &Link| NodeRequest::PutBegin(Signed::new(&offer, &capability, self.client.settings.network, &link.session));
+        let make = |link: &Link| {
+            NodeRequest::PutBegin(Signed::new(&offer, &capability, self.client.settings.network, &link.session))
+        };
         match self.client.pool.call(&node, make, None).await? {
             (NodeReply::PutReady { have: 0 }, lease) => Ok(Open { lease, node, name }),
             _ => Err(LinkError::Protocol("no readiness for a new shard")),
@@ -296,10 +298,22 @@ impl<'a> Upload<'a> {
 
     fn report(&self, done: u64, durable: u64, total: Option<u64>) {
         let elapsed = self.client.rt.uptime().saturating_sub(self.started);
-        self.order.reporter.progress(Progress { bytes_done: done, bytes_durable: durable, bytes_total: total, elapsed });
+        self.order.reporter.progress(Progress {
+            bytes_done: done,
+            bytes_durable: durable,
+            bytes_total: total,
+            elapsed,
+        });
     }
 
-    fn check_receipt(&self, reply: &NodeReply, node: NodeId, name: ShardName, root: ShardRoot, len: u64) -> Result<(), LinkError> {
+    fn check_receipt(
+        &self,
+        reply: &NodeReply,
+        node: NodeId,
+        name: ShardName,
+        root: ShardRoot,
+        len: u64,
+    ) -> Result<(), LinkError> {
         let NodeReply::Stored(signed) = reply else { return Err(LinkError::Protocol("no receipt for a shard")) };
         let receipt = signed.receipt(self.client.settings.network).ok_or(LinkError::Protocol("a forged receipt"))?;
         let Receipt { node: by, name: of, root: stored, len: held, lease_until, .. } = receipt;

@@ -5,7 +5,7 @@ mod service;
 mod upkeep;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::address::RegistryAddr;
@@ -18,7 +18,7 @@ use crate::net::{self, Identity, Limits, ServerHandle};
 use crate::noise::Role;
 use crate::proto::is_endpoint;
 use crate::rt::Rt;
-use crate::store::{DiskStore, DiskStoreConfig, ShardStore};
+use crate::store::{DiskStore, DiskStoreConfig, ShardStore, Usage};
 
 /// What the parts of a node share.
 pub(crate) struct NodeCore {
@@ -27,6 +27,14 @@ pub(crate) struct NodeCore {
     network: NetworkId,
     store: Arc<dyn ShardStore>,
     config: NodeConfig,
+    /// As it was when it was last measured.
+    usage: Mutex<Usage>,
+}
+
+impl NodeCore {
+    fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The plain settings of a node.
@@ -241,7 +249,7 @@ impl StorageNodeBuilder {
             return Err(Error::config(format!("{endpoint:?} is no public address: write host:port, at most 64 characters")));
         }
         let limits = self.config.limits.clone();
-        let core = Arc::new(NodeCore { rt: rt.clone(), identity, network: self.network, store, config: self.config });
+        let core = Arc::new(NodeCore { rt: rt.clone(), identity, network: self.network, store, config: self.config, usage: Mutex::default() });
         let served = Identity {
             id: core.identity.id(),
             transport: core.identity.transport().clone(),
@@ -249,19 +257,24 @@ impl StorageNodeBuilder {
             network: self.network,
         };
         let mut server = net::start(&rt, listener, served, limits, core.clone());
+        upkeep::measure(&core).await?;
         server.adopt(rt.spawn(upkeep::run(core.clone())));
-        let description = Description { core: core.clone(), gate: server.gate(), endpoint, zone: self.zone };
-        let announcer = Announcer::start(&rt, core.identity.clone(), self.network, self.registries, description.watch());
+        let (described, gate, zone) = (core.clone(), server.gate(), self.zone);
+        let describe = move || {
+            let usage = described.usage();
+            NodeDescription {
+                endpoints: vec![endpoint.clone()],
+                capacity: described.config.capacity,
+                free: usage.free,
+                used: usage.used,
+                zone: zone.clone(),
+                draining: false,
+                connections: u32::try_from(gate.connections()).unwrap_or(u32::MAX),
+            }
+        };
+        let announcer = Announcer::start(&rt, &core.identity, self.network, self.registries, describe);
         Ok(NodeHandle { server, announcer, noise_key: core.identity.noise_key() })
     }
-}
-
-/// Tells registries how the node is.
-struct Description {
-    core: Arc<NodeCore>,
-    gate: net::Gate,
-    endpoint: String,
-    zone: String,
 }
 
 /// A running storage node. Dropping it stops it at once.
@@ -297,17 +310,14 @@ impl NodeHandle {
         self.server.connections()
     }
 
-    /// Ready when a registry lists it; at once when it has none.
-    ///
-    /// # Errors
-    /// Never: it waits as long as it takes. [`NodeHandle::registration_error`] says why it does.
+    /// Ready when a registry has listed it, however long that takes: [`NodeHandle::registration_error`] says why it does.
     pub async fn registered(&self) {
         self.announcer.registered().await;
     }
 
     /// Why no registry has listed it yet.
     #[must_use]
-    pub fn registration_error(&self) -> Option<String> {
+    pub fn registration_error(&self) -> Option<Error> {
         self.announcer.last_error()
     }
 

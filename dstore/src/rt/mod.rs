@@ -195,20 +195,22 @@ impl Rt {
     }
 
     /// Starts a job that only computes, at once; the future is its result.
-    pub(crate) fn cpu<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + Send + use<T> {
+    pub(crate) fn cpu<T, F>(&self, job: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (job, result) = with_result(job);
         self.0.cpu(job);
         result
     }
 
     /// Starts a job that may wait for a disk, at once; the future is its result.
-    pub(crate) fn blocking<T: Send + 'static>(
-        &self,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + Send + use<T> {
+    pub(crate) fn blocking<T, F>(&self, job: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (job, result) = with_result(job);
         self.0.blocking(job);
         result
@@ -237,9 +239,11 @@ impl Rt {
 }
 
 /// A job, and the future of what it returns. A panic of the job goes on in whoever waits for it.
-fn with_result<T: Send + 'static>(
-    job: impl FnOnce() -> T + Send + 'static,
-) -> (Job, impl Future<Output = T> + Send + use<T>) {
+fn with_result<T, F>(job: F) -> (Job, impl Future<Output = T> + Send + use<T, F>)
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
     let (sender, receiver) = futures_channel::oneshot::channel();
     let job = Box::new(move || {
         let _ = sender.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
