@@ -65,8 +65,16 @@ impl Cluster {
         let owner = std::iter::repeat_with(|| Owner::from_secret(&rt.random())).flatten().next();
         let owner = owner.expect("all but one in 2^127 candidates are valid");
         let ledger = MemoryLedger::new(rt);
-        let mut cluster =
-            Self { net, registry_env, registry_identity, registry: Some(registry), address, nodes: vec![], ledger, owner };
+        let mut cluster = Self {
+            net,
+            registry_env,
+            registry_identity,
+            registry: Some(registry),
+            address,
+            nodes: vec![],
+            ledger,
+            owner,
+        };
         for _ in 0..nodes {
             cluster.add_node(CAPACITY).await?;
         }
