@@ -15,6 +15,7 @@ pub mod noise;
 pub mod path;
 pub mod placement;
 pub mod proto;
+pub mod registry;
 pub mod rt;
 pub mod scheme;
 pub mod seal;
@@ -22,3 +23,4 @@ pub mod signature;
 pub mod store;
 
 pub use error::{Error, Result};
+pub use registry::{Registry, RegistryBuilder, RegistryHandle};
