@@ -1,6 +1,7 @@
 //! Keep private files on disks that other people own.
 
 pub mod address;
+mod announce;
 pub mod erasure;
 pub mod error;
 pub mod id;
