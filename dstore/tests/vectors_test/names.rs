@@ -9,7 +9,7 @@ use dstore::scheme::Shape;
 use dstore::{FilePath, Padding, Scheme};
 use serde_json::{Value, json};
 
-use super::{Made, Outcome, array, bad, bytes, good, hexed, list, number, text, with};
+use super::{Made, Outcome, array, bad, bytes, good, hexed, list, text, with};
 
 pub(crate) fn path(input: &Value) -> Outcome {
     let path = String::from_utf8(bytes(input, "path")).map_err(|_| "invalid_path".to_owned())?;
@@ -257,9 +257,4 @@ pub(crate) fn placement_made() -> Vec<Made> {
         row("1+1", &[0, 0]),
     ];
     vec![good("tolerated", "How many nodes may vanish, for the holder of each shard.", json!({ "rows": rows }))]
-}
-
-#[test]
-fn the_highest_number_that_a_vector_uses_is_read_back_whole() {
-    assert_eq!(number::<u64>(&json!({ "n": u64::MAX }), "n"), u64::MAX);
 }
