@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod client;
+pub mod config;
 pub mod erasure;
 pub mod error;
 pub mod id;
