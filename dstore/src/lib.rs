@@ -33,6 +33,7 @@ pub use client::{
 pub use error::{Error, Result};
 pub use identity::ServerIdentity;
 pub use keys::Owner;
+pub use ledger::{LocalLedger, MemoryLedger};
 pub use net::{Limits, ServerHandle};
 pub use path::FilePath;
 pub use scheme::{Padding, Scheme};

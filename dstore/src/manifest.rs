@@ -162,6 +162,22 @@ fn record_len(len: usize) -> usize {
     (1 + SIV_LEN + 2 + len).next_multiple_of(RECORD_UNIT)
 }
 
+/// Whether the record of this manifest fits, to be asked before anything is uploaded.
+///
+/// # Errors
+/// [`Error::TooLarge`].
+pub fn check_record_len(manifest: &Manifest) -> Result<(), Error> {
+    let total = record_len(proto::encode(manifest).len());
+    if total <= MAX_RECORD_LEN {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        what: "the record (bytes of path, attributes, shards and node addresses)",
+        size: total as u64,
+        limit: MAX_RECORD_LEN as u64,
+    })
+}
+
 /// Seals a manifest for one place on a ledger. The same input gives the same bytes.
 ///
 /// # Errors
@@ -170,11 +186,8 @@ pub fn seal_record(owner: &Owner, place: RecordPlace, manifest: &Manifest) -> Re
     manifest.validate()?;
     let encoded = zeroize::Zeroizing::new(proto::encode(manifest));
     let total = record_len(encoded.len());
-    let len = u16::try_from(encoded.len()).ok().filter(|_| total <= MAX_RECORD_LEN).ok_or(Error::TooLarge {
-        what: "the record (bytes of path, attributes, shards and node addresses)",
-        size: total as u64,
-        limit: MAX_RECORD_LEN as u64,
-    })?;
+    check_record_len(manifest)?;
+    let len = u16::try_from(encoded.len()).expect("a record is at most 4 KiB");
     let mut plaintext = zeroize::Zeroizing::new(vec![0; total - 1 - SIV_LEN]);
     plaintext[..2].copy_from_slice(&len.to_be_bytes());
     plaintext[2..2 + encoded.len()].copy_from_slice(&encoded);

@@ -109,7 +109,7 @@ fn merge_root(left: &ChainingValue, right: &ChainingValue) -> ShardRoot {
 
 /// Where a complete subtree's value stands among the values that [`TreeBuilder::push`] emits:
 /// `2^level` leaves from leaf `first`, which is a multiple of that.
-fn position(first: u64, level: u32) -> u64 {
+pub(crate) fn position(first: u64, level: u32) -> u64 {
     2 * first - u64::from(first.count_ones()) + (2 << level) - 2
 }
 

@@ -1,11 +1,21 @@
 //! The client: puts, gets and everything else that an owner does with files.
 
 mod builder;
+mod check;
+mod directory;
+mod edit;
+mod fetch;
+mod gather;
 mod get;
 mod head;
+mod list;
+mod pool;
 mod put;
 mod report;
+mod send;
+mod slot;
 mod source;
+mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +26,16 @@ use crate::error::{Error, Result};
 use crate::id::{NodeId, OwnerId};
 use crate::keys::Owner;
 use crate::ledger::Ledger;
+use crate::net::LinkError;
 use crate::path::FilePath;
-use crate::proto::{NodeInfo, NodeState};
+use crate::proto::{NodeInfo, NodeReply, NodeRequest, NodeState};
 use crate::rt::{Rt, Timestamp};
 
-pub(crate) use builder::Settings;
+use builder::Settings;
+use directory::Directory;
+use pool::Pool;
+use report::Reporter;
+use slot::Slot;
 
 pub use builder::ClientBuilder;
 pub use get::{ByteStream, Get, Reader};
@@ -33,12 +48,32 @@ pub use source::Source;
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Shared>);
 
+/// What the operations of one client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) owner: Owner,
-    pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) rt: Rt,
+    settings: Settings,
+    owner: Owner,
+    ledger: Arc<dyn Ledger>,
+    rt: Rt,
+    directory: Arc<Directory>,
+    pool: Pool,
+    /// Open while background work may run: each piece of it holds a clone of the sender.
+    background: (async_channel::Sender<()>, async_channel::Receiver<()>),
+}
+
+impl Shared {
+    /// Starts work that no operation waits for, but [`Client::close`] does.
+    fn background<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let running = self.background.0.clone();
+        let work = work(self.clone());
+        self.rt.detach(async move {
+            work.await;
+            drop(running);
+        });
+    }
 }
 
 /// A node, as the registries list it.
@@ -82,7 +117,10 @@ impl Client {
     }
 
     pub(crate) fn new(settings: Settings, owner: Owner, ledger: Arc<dyn Ledger>, rt: Rt) -> Self {
-        Self(Arc::new(Shared { settings, owner, ledger, rt }))
+        let directory = Arc::new(Directory::new(&rt, &settings, &owner));
+        let pool = Pool::new(&rt, &settings, &owner, directory.clone());
+        let background = async_channel::bounded(1);
+        Self(Arc::new(Shared { settings, owner, ledger, rt, directory, pool, background }))
     }
 
     /// Whose files these are.
@@ -111,8 +149,8 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`], [`Error::InvalidPath`], [`Error::Integrity`] for a record that does not open, and the ledger's own.
     pub async fn head(&self, path: impl AsRef<str>) -> Result<Head> {
-        let _ = FilePath::new(path.as_ref())?;
-        Err(Error::Internal { what: "not built" })
+        let slot = Slot::read(&self.0, FilePath::new(path.as_ref())?).await?;
+        Ok(Head::new(slot.file_id, slot.version(), &slot.manifest(&self.0)?))
     }
 
     /// Asks every node of a file how its shards are. Reads no content.
@@ -120,14 +158,16 @@ impl Client {
     /// # Errors
     /// As [`Client::head`]. Nodes that do not answer are no error: their shards are `Unreachable`.
     pub async fn check(&self, path: impl AsRef<str>) -> Result<(Head, Vec<ShardCheck>)> {
-        let _ = FilePath::new(path.as_ref())?;
-        Err(Error::Internal { what: "not built" })
+        let slot = Slot::read(&self.0, FilePath::new(path.as_ref())?).await?;
+        let manifest = slot.manifest(&self.0)?;
+        let head = Head::new(slot.file_id, slot.version(), &manifest);
+        let checks = check::check(&self.0, &manifest, &head).await;
+        Ok((head, checks))
     }
 
     /// The owner's files whose path starts with `prefix`, in no order.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Head>> {
-        let _ = prefix;
-        Box::pin(futures_util::stream::empty())
+        list::list(self.0.clone(), prefix.to_owned())
     }
 
     /// Removes the file at `path`; answers what it was. Its shards are retired and freed after a day.
@@ -135,8 +175,7 @@ impl Client {
     /// # Errors
     /// As [`Client::head`]; [`Error::VersionConflict`] when another writer was faster.
     pub async fn remove(&self, path: impl AsRef<str>) -> Result<Head> {
-        let _ = FilePath::new(path.as_ref())?;
-        Err(Error::Internal { what: "not built" })
+        edit::remove(&self.0, FilePath::new(path.as_ref())?).await
     }
 
     /// Moves the file at `from` to `to`, where no file may be: the record moves, no shard does.
@@ -144,8 +183,7 @@ impl Client {
     /// # Errors
     /// As [`Client::head`]; [`Error::AlreadyExists`], [`Error::VersionConflict`].
     pub async fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<Head> {
-        let _ = (FilePath::new(from.as_ref())?, FilePath::new(to.as_ref())?);
-        Err(Error::Internal { what: "not built" })
+        edit::rename(&self.0, FilePath::new(from.as_ref())?, FilePath::new(to.as_ref())?).await
     }
 
     /// What the registries say of the network.
@@ -153,7 +191,7 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] without any registry; the last one's error when none answers.
     pub async fn network(&self) -> Result<Network> {
-        Err(Error::Internal { what: "not built" })
+        self.0.directory.network().await
     }
 
     /// What a node says of itself.
@@ -161,10 +199,26 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] when no registry knows it, [`Error::Peer`] when it does not answer.
     pub async fn node_info(&self, node: NodeId) -> Result<NodeInfo> {
-        let _ = node;
-        Err(Error::Internal { what: "not built" })
+        let place = self.0.directory.look_up(node).await;
+        let place = place.ok_or_else(|| Error::NotFound { path: format!("node {node}") })?;
+        let peer = || format!("node {} at {}", node.short(), place.hint);
+        match self.0.pool.ask(&place, |_| NodeRequest::Info, None).await {
+            Ok(NodeReply::Info(info)) => Ok(info),
+            Ok(_) => Err(LinkError::Protocol("another answer than its state").at(peer())),
+            Err(error) => Err(error.at(peer())),
+        }
     }
 
     /// Waits for what runs in the background, such as retiring replaced versions. Dropping a client does not wait.
-    pub async fn close(self) {}
+    pub async fn close(self) {
+        let closed = self.0.background.1.clone();
+        self.0.background.0.close();
+        let ended = async {
+            while self.0.background.0.sender_count() > 1 {
+                self.0.rt.sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        let _ = self.0.rt.timeout(self.0.settings.timeout, ended).await;
+        drop(closed);
+    }
 }

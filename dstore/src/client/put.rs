@@ -1,10 +1,17 @@
 //! A put: one operation as a value.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 
-use super::report::{Progress, Reporter, Warning};
-use super::{Client, Committed, Source};
-use crate::error::{Error, Result};
+use super::report::{Progress, Reporter, Warning, WarningCode};
+use super::slot::{Refused, Slot};
+use super::source::OpenSource;
+use super::upload::{Failed, Order, Upload};
+use super::{Client, Committed, Head, Shared, Source};
+use crate::error::{Error, Fault, Result};
+use crate::manifest::Manifest;
+use crate::path::FilePath;
+use crate::placement::nodes_needed;
 use crate::rt::BoxFuture;
 use crate::scheme::{Padding, Scheme};
 
@@ -90,6 +97,87 @@ impl IntoFuture for Put {
     type IntoFuture = BoxFuture<'static, Result<Committed>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { Err(Error::Internal { what: "not built" }) })
+        Box::pin(self.run())
+    }
+}
+
+impl Put {
+    async fn run(self) -> Result<Committed> {
+        let client = &self.client.0;
+        let scheme = self.scheme.unwrap_or(client.settings.scheme);
+        check_tolerance(scheme, client.settings.tolerate)?;
+        let slot = Slot::read(client, FilePath::new(self.path)?).await?;
+        let expected = self.mode.expected(&slot)?;
+        let order = Order {
+            path: slot.path.clone(),
+            scheme,
+            padding: self.padding.unwrap_or(client.settings.padding),
+            attributes: self.attributes,
+            reporter: self.reporter,
+        };
+        let mut source = self.source.open(&client.rt).await?;
+        let manifest = upload(client, &order, &mut source).await?;
+        let record = slot.seal(client, expected, &manifest)?;
+        let written = match slot.write(client, expected, record).await {
+            Ok(written) => written,
+            Err(Refused::Unknown(error)) => return Err(error),
+            Err(Refused::Never(error)) => {
+                client.retire(manifest, order.reporter);
+                return Err(match error {
+                    Error::VersionConflict { path, actual, .. } if self.mode == PutMode::Create => {
+                        Error::AlreadyExists { path, version: actual }
+                    }
+                    error => error,
+                });
+            }
+        };
+        if let Ok(replaced) = slot.manifest(client) {
+            client.retire(replaced, order.reporter);
+        }
+        let stored = manifest.shard_len * manifest.shards.len() as u64;
+        Ok(Committed { head: Head::new(slot.file_id, written.version, &manifest), stored })
+    }
+}
+
+impl PutMode {
+    /// The version that a put of this mode replaces.
+    fn expected(self, slot: &Slot) -> Result<u32> {
+        let path = || slot.path.to_string();
+        match self {
+            Self::Create if slot.is_live() => Err(Error::AlreadyExists { path: path(), version: slot.version() }),
+            Self::Update(expected) if !slot.is_live() && expected != slot.version() => {
+                Err(Error::NotFound { path: path() })
+            }
+            Self::Update(expected) if expected != slot.version() => {
+                Err(Error::VersionConflict { path: path(), expected, actual: slot.version() })
+            }
+            _ => Ok(slot.version()),
+        }
+    }
+}
+
+fn check_tolerance(scheme: Scheme, tolerate: usize) -> Result<()> {
+    match nodes_needed(scheme, tolerate) {
+        Some(_) => Ok(()),
+        None => Err(Error::config(format!("scheme {scheme} cannot survive the loss of {tolerate} nodes"))),
+    }
+}
+
+/// Attempts with ever fewer nodes, as long as the source can start over.
+async fn upload(client: &Arc<Shared>, order: &Order, source: &mut OpenSource) -> Result<Manifest> {
+    let mut failed = Vec::new();
+    loop {
+        match Upload::new(client, order, &failed).run(source).await {
+            Ok(manifest) => return Ok(manifest),
+            Err(Failed::For(error)) => return Err(error),
+            Err(Failed::Node(fault, error)) => {
+                if !source.rewind() {
+                    return Err(error.at(fault.to_string()));
+                }
+                let Fault { node, address, shard, .. } = fault.clone();
+                order.reporter.warn(Warning { code: WarningCode::NodeReplaced, node, address, shard });
+                failed.push(fault);
+            }
+        }
     }
 }

@@ -1,10 +1,17 @@
-//! Where the bytes of a put come from.
+//! Where the bytes of a put come from, and how they become batches of segments.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use futures_util::io::AsyncRead;
+use futures_util::io::{AsyncRead, AsyncReadExt};
+
+use crate::error::{Error, Result};
+use crate::rt::Rt;
+use crate::scheme::{Padding, Scheme};
+use crate::seal::Plaintext;
 
 /// Where the bytes of a put come from.
 pub struct Source(Kind);
@@ -16,7 +23,7 @@ enum Kind {
 }
 
 impl Source {
-    /// A local file.
+    /// A local file. It must not change while it is stored.
     #[must_use]
     pub fn file(path: &Path) -> Self {
         Self(Kind::File(path.to_owned()))
@@ -27,6 +34,29 @@ impl Source {
     pub fn reader(reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
         Self(Kind::Reader(Box::new(reader)))
     }
+
+    /// Opens it at its start.
+    pub(super) async fn open(self, rt: &Rt) -> Result<OpenSource> {
+        Ok(match self.0 {
+            Kind::Bytes(bytes) => OpenSource::Bytes { at: 0, bytes },
+            Kind::Reader(reader) => OpenSource::Reader(reader),
+            Kind::File(path) => {
+                let name = path.display().to_string();
+                let opened = rt.blocking(move || open_file(&path)).await;
+                let (file, len) = opened.map_err(|error| Error::io(format!("cannot read {name}"), error))?;
+                OpenSource::File { file: Some(file), len, name }
+            }
+        })
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok((file, metadata.len()))
 }
 
 impl From<Bytes> for Source {
@@ -60,5 +90,284 @@ impl fmt::Debug for Source {
             Kind::File(_) => f.write_str("Source(a file)"),
             Kind::Reader(_) => f.write_str("Source(a reader)"),
         }
+    }
+}
+
+/// An open source.
+pub(super) enum OpenSource {
+    Bytes { bytes: Bytes, at: usize },
+    File { file: Option<File>, len: u64, name: String },
+    Reader(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+impl OpenSource {
+    /// Its length, where that is known beforehand.
+    pub(super) fn len(&self) -> Option<u64> {
+        match self {
+            Self::Bytes { bytes, .. } => Some(bytes.len() as u64),
+            Self::File { len, .. } => Some(*len),
+            Self::Reader(_) => None,
+        }
+    }
+
+    /// Goes back to the start. False: that cannot be.
+    pub(super) fn rewind(&mut self) -> bool {
+        match self {
+            Self::Bytes { at, .. } => {
+                *at = 0;
+                true
+            }
+            Self::File { file, .. } => file.as_mut().is_some_and(|file| file.rewind().is_ok()),
+            Self::Reader(_) => false,
+        }
+    }
+
+    /// Fills `batch` until it or the source ends, and hashes what was read. Answers whether the source ended.
+    async fn fill(
+        &mut self,
+        rt: &Rt,
+        mut batch: Plaintext,
+        mut hasher: blake3::Hasher,
+    ) -> Result<(Plaintext, blake3::Hasher, bool)> {
+        match self {
+            Self::Bytes { bytes, at } => {
+                while let Some(space) = batch.space() {
+                    let step = space.len().min(bytes.len() - *at);
+                    if step == 0 {
+                        return Ok((batch, hasher, true));
+                    }
+                    space[..step].copy_from_slice(&bytes[*at..*at + step]);
+                    hasher.update(&space[..step]);
+                    batch.advance(step);
+                    *at += step;
+                }
+                Ok((batch, hasher, false))
+            }
+            Self::File { file, name, .. } => {
+                let taken = file.take();
+                let mut open = taken.ok_or(Error::Internal { what: "a source is read by one task" })?;
+                let read = rt
+                    .blocking(move || {
+                        let read = fill_from(&mut open, batch, hasher);
+                        (open, read)
+                    })
+                    .await;
+                *file = Some(read.0);
+                read.1.map_err(|error| Error::io(format!("cannot read {name}"), error))
+            }
+            Self::Reader(reader) => {
+                while let Some(space) = batch.space() {
+                    let read = reader.read(space).await;
+                    match read.map_err(|error| Error::io("cannot read the source", error))? {
+                        0 => return Ok((batch, hasher, true)),
+                        step => {
+                            hasher.update(&space[..step]);
+                            batch.advance(step);
+                        }
+                    }
+                }
+                Ok((batch, hasher, false))
+            }
+        }
+    }
+}
+
+fn fill_from(
+    file: &mut File,
+    mut batch: Plaintext,
+    mut hasher: blake3::Hasher,
+) -> io::Result<(Plaintext, blake3::Hasher, bool)> {
+    while let Some(space) = batch.space() {
+        match file.read(space) {
+            Ok(0) => return Ok((batch, hasher, true)),
+            Ok(step) => {
+                hasher.update(&space[..step]);
+                batch.advance(step);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((batch, hasher, false))
+}
+
+/// Cuts a source, and the zeros that pad it, into batches of segments.
+pub(super) struct ContentReader<'a> {
+    rt: &'a Rt,
+    source: &'a mut OpenSource,
+    scheme: Scheme,
+    padding: Padding,
+    batch_segments: usize,
+    hasher: blake3::Hasher,
+    /// Bytes of the source so far.
+    size: u64,
+    /// The source ended: this is the padded length.
+    padded: Option<u64>,
+    /// Bytes cut so far, padding included.
+    cut: u64,
+    next: u64,
+    /// The batch that was read ahead: only the next one tells whether it is the last.
+    ahead: Option<Plaintext>,
+}
+
+/// What a source turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) size: u64,
+    pub(super) padded: u64,
+    pub(super) hash: [u8; 32],
+}
+
+impl<'a> ContentReader<'a> {
+    pub(super) fn new(
+        rt: &'a Rt,
+        source: &'a mut OpenSource,
+        scheme: Scheme,
+        padding: Padding,
+        batch_segments: usize,
+    ) -> Self {
+        Self {
+            rt,
+            source,
+            scheme,
+            padding,
+            batch_segments,
+            hasher: blake3::Hasher::new(),
+            size: 0,
+            padded: None,
+            cut: 0,
+            next: 0,
+            ahead: None,
+        }
+    }
+
+    /// The next batch and whether it is the last; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<(Plaintext, bool)>> {
+        let current = match self.ahead.take() {
+            Some(batch) => batch,
+            None if self.next == 0 => self.read().await?,
+            None => return Ok(None),
+        };
+        let following = self.read().await?;
+        let last = following.is_empty();
+        if !last {
+            self.ahead = Some(following);
+        }
+        Ok(Some((current, last)))
+    }
+
+    /// Bytes of the source that were read so far.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    async fn read(&mut self) -> Result<Plaintext> {
+        let mut batch = Plaintext::with_capacity(self.scheme, self.next, self.batch_segments);
+        if self.padded.is_none() {
+            let (filled, hasher, ended) = self.source.fill(self.rt, batch, std::mem::take(&mut self.hasher)).await?;
+            (batch, self.hasher) = (filled, hasher);
+            self.size += batch.len() as u64;
+            self.cut += batch.len() as u64;
+            if ended {
+                self.end_of_source()?;
+            }
+        }
+        if let Some(padded) = self.padded {
+            self.fill_with_zeros(&mut batch, padded);
+        }
+        // Even an empty content has a first segment, at index 0.
+        self.next = batch.next().max(1);
+        Ok(batch)
+    }
+
+    fn end_of_source(&mut self) -> Result<()> {
+        if let Some(expected) = self.source.len()
+            && expected != self.size
+        {
+            let error = io::Error::other(format!("it had {expected} bytes and now has {}", self.size));
+            return Err(Error::io("the source changed while it was stored", error));
+        }
+        self.padded = Some(self.padding.padded(self.size));
+        Ok(())
+    }
+
+    fn fill_with_zeros(&mut self, batch: &mut Plaintext, padded: u64) {
+        while self.cut < padded {
+            let Some(space) = batch.space() else { return };
+            let step = usize::try_from(padded - self.cut).map_or(space.len(), |left| left.min(space.len()));
+            space[..step].fill(0);
+            batch.advance(step);
+            self.cut += step as u64;
+        }
+    }
+
+    /// What the source was, once it has ended.
+    pub(super) fn content(&self) -> Option<Content> {
+        let hash = *self.hasher.finalize().as_bytes();
+        self.padded.map(|padded| Content { size: self.size, padded, hash })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::block_on;
+
+    const BATCH: usize = 4;
+
+    fn batches(mut source: OpenSource, padding: Padding) -> (Vec<(u64, usize, bool)>, Content) {
+        let rt = Rt::default();
+        let mut reader = ContentReader::new(&rt, &mut source, Scheme::STANDARD, padding, BATCH);
+        let mut cut = vec![];
+        block_on(async {
+            while let Some((batch, last)) = reader.next().await.expect("reads") {
+                cut.push((batch.next(), batch.len(), last));
+            }
+        });
+        let content = reader.content().expect("ended");
+        (cut, content)
+    }
+
+    #[test]
+    fn a_source_is_cut_at_every_border_and_only_the_last_batch_is_last() {
+        let full = Scheme::STANDARD.segment_len();
+        for len in [0, 1, full - 1, full, full + 1, BATCH * full - 1, BATCH * full, BATCH * full + 1, 3 * BATCH * full]
+        {
+            let bytes = vec![7; len];
+            let (cut, content) = batches(OpenSource::Bytes { bytes: bytes.clone().into(), at: 0 }, Padding::None);
+            assert_eq!(cut.iter().map(|(_, len, _)| len).sum::<usize>(), len);
+            assert_eq!(cut.len(), len.div_ceil(BATCH * full).max(1), "{len}");
+            assert!(cut.iter().rev().skip(1).all(|(_, _, last)| !last) && cut.last().is_some_and(|(_, _, last)| *last));
+            assert_eq!(
+                content,
+                Content { size: len as u64, padded: len as u64, hash: *blake3::hash(&bytes).as_bytes() }
+            );
+            let (from_reader, _) =
+                batches(OpenSource::Reader(Box::new(futures_util::io::Cursor::new(bytes))), Padding::None);
+            assert_eq!(from_reader, cut, "a reader of unknown length gives the same");
+        }
+    }
+
+    #[test]
+    fn padding_is_cut_like_content_and_not_hashed() {
+        let full = Scheme::STANDARD.segment_len();
+        let len = 40 * full + 1;
+        let (cut, content) = batches(OpenSource::Bytes { bytes: vec![7; len].into(), at: 0 }, Padding::Padme);
+        let padded = Padding::Padme.padded(len as u64);
+        assert!(padded > len as u64);
+        assert_eq!(cut.iter().map(|(_, len, _)| *len as u64).sum::<u64>(), padded);
+        assert_eq!(content.hash, *blake3::hash(&vec![7; len]).as_bytes());
+    }
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_while_it_is_stored_is_an_error() {
+        let mut file = tempfile::tempfile().expect("a file");
+        io::Write::write_all(&mut file, b"12345").expect("written");
+        file.rewind().expect("a file");
+        let mut source = OpenSource::File { file: Some(file), len: 6, name: "x".into() };
+        let rt = Rt::default();
+        let mut reader = ContentReader::new(&rt, &mut source, Scheme::STANDARD, Padding::None, BATCH);
+        let error = block_on(reader.next()).expect_err("changed");
+        assert!(error.to_string().contains("changed"), "{error}");
     }
 }

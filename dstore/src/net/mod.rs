@@ -16,6 +16,7 @@ use crate::rt::Elapsed;
 
 pub(crate) use dial::Dialer;
 pub use gate::Limits;
+pub(crate) use gate::{Gate, is_private};
 pub(crate) use link::{Body, Link, LinkReader, LinkWriter, MAX_DATA_LEN};
 pub(crate) use registry::RegistryLink;
 pub use server::ServerHandle;

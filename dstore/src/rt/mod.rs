@@ -194,24 +194,26 @@ impl Rt {
         self.0.spawn(Box::pin(task));
     }
 
-    pub(crate) async fn cpu<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        Self::result_of(|job| self.0.cpu(job), job).await
+    /// Starts a job that only computes, at once; the future is its result.
+    pub(crate) fn cpu<T, F>(&self, job: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (job, result) = with_result(job);
+        self.0.cpu(job);
+        result
     }
 
-    pub(crate) async fn blocking<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        Self::result_of(|job| self.0.blocking(job), job).await
-    }
-
-    async fn result_of<T: Send + 'static>(start: impl FnOnce(Job), job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (sender, receiver) = futures_channel::oneshot::channel();
-        start(Box::new(move || {
-            let _ = sender.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
-        }));
-        match receiver.await {
-            Ok(Ok(value)) => value,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(_) => unreachable!("an environment runs every job that it takes"),
-        }
+    /// Starts a job that may wait for a disk, at once; the future is its result.
+    pub(crate) fn blocking<T, F>(&self, job: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (job, result) = with_result(job);
+        self.0.blocking(job);
+        result
     }
 
     /// `future`, or `Err(Elapsed)` when it takes longer than `limit`.
@@ -234,6 +236,26 @@ impl Rt {
     pub(crate) async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         self.0.listen(address.to_owned()).await
     }
+}
+
+/// A job, and the future of what it returns. A panic of the job goes on in whoever waits for it.
+fn with_result<T, F>(job: F) -> (Job, impl Future<Output = T> + Send + use<T, F>)
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let (sender, receiver) = futures_channel::oneshot::channel();
+    let job = Box::new(move || {
+        let _ = sender.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
+    });
+    let result = async move {
+        match receiver.await {
+            Ok(Ok(value)) => value,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => unreachable!("an environment runs every job that it takes"),
+        }
+    };
+    (job, result)
 }
 
 /// A running task: dropping it ends the task at its next wait.

@@ -3,14 +3,23 @@
 //! Every implementation keeps one rule set, stated by its conformance suite: what was acknowledged reads back,
 //! whatever happened since, or is reported as damaged; it is never wrong.
 
+mod disk;
+mod intake;
+mod life;
+mod memory;
+mod space;
+
 use std::fmt;
 
 use blake3::hazmat::ChainingValue;
 
 use crate::error::BoxError;
 use crate::id::{NoiseKey, ShardId, ShardRoot};
-use crate::merkle::BlockRange;
+use crate::merkle::{BLOCK_LEN, BlockRange};
 use crate::rt::{BoxFuture, Timestamp};
+
+pub use disk::{DiskStore, DiskStoreConfig};
+pub use memory::MemoryStore;
 
 /// What a shard is, from the first byte of its PUT on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,21 +118,40 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    fn failed(what: impl Into<String>) -> Self {
+        Self::Failed { what: what.into(), source: None }
+    }
+}
+
+/// The bytes of the blocks in `range` of a whole shard; fewer if it is shorter than the range was made for.
+fn block_bytes(shard: &[u8], range: BlockRange) -> &[u8] {
+    let at = |block: u64| usize::try_from(block).map_or(usize::MAX, |block| block.saturating_mul(BLOCK_LEN));
+    let end = at(range.first() + range.count()).min(shard.len());
+    shard.get(at(range.first())..end).unwrap_or_default()
+}
+
 /// A shard that is being written. Dropped without `finish`, it leaves nothing behind.
 pub trait ShardWriter: Send {
     /// Appends `bytes`: whole blocks, except that the last append may end inside one. At least 1 MiB at a time is best.
     ///
     /// # Errors
-    /// `NoSpace`, `Failed`; the writer is of no use after an error.
+    /// `NoSpace`; `Mismatch` after an append that ended inside a block, or past the announced length; `Failed`.
+    /// The writer is of no use after an error, or when the future was dropped before it was ready.
     fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Bytes so far.
     fn len(&self) -> u64;
 
+    /// Whether there are none yet.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Makes the shard durable and live. When this returns, a power loss keeps it.
     ///
     /// # Errors
-    /// `Mismatch` when the bytes do not hash to `root`; `Exists`, `Failed`.
+    /// `Mismatch` when the bytes do not hash to `root`, or are fewer than announced; `Exists`, `Failed`.
     fn finish(
         self: Box<Self>,
         root: ShardRoot,
@@ -161,7 +189,7 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// The blocks in `range`, and their proof. Bytes are as stored: the reader checks them.
     ///
     /// # Errors
-    /// `NotFound`, `Damaged` (quarantined or cut short), `Failed`.
+    /// `NotFound`, `Damaged` (quarantined or cut short), `Mismatch` (the range was made for another length), `Failed`.
     fn read(&self, id: ShardId, range: BlockRange) -> BoxFuture<'_, Result<ProvedBlocks, StoreError>>;
 
     /// The proof of `range` alone: `bytes` is empty.
@@ -176,13 +204,14 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// `NotFound` (also when retired), `Damaged`, `Failed`.
     fn renew(&self, id: ShardId, lease_until: Timestamp) -> BoxFuture<'_, Result<StoredShard, StoreError>>;
 
-    /// Retires a shard: it serves reads until `free_at`. Retiring again changes nothing.
+    /// Retires a shard: it serves reads until `free_at`. Retiring again changes nothing. One that is quarantined
+    /// serves nobody: it stays so, and the next sweep frees it.
     ///
     /// # Errors
     /// `NotFound`, `Failed`.
     fn retire(&self, id: ShardId, free_at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Frees what was retired and is due at `now`, and live shards whose lease ended before `lease_floor`.
+    /// Frees what was retired and is due at `now`, and other shards whose lease ended before `lease_floor`.
     /// Answers how many shards were freed; call again while that is not 0.
     ///
     /// # Errors
@@ -195,7 +224,8 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// `Failed`.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
 
-    /// Bytes and number of shards that count against `account`.
+    /// Bytes and number of shards that count against `account`, the bytes of those being written included.
+    /// `free` is that of the store.
     ///
     /// # Errors
     /// `Failed`.

@@ -1,3 +1,8 @@
-//! The test kit: what implementations of the ports are held to.
+//! The test kit: a network in one process, and what implementations of the ports are held to.
 
+mod cluster;
 pub mod conformance;
+mod memory_net;
+
+pub use cluster::Cluster;
+pub use memory_net::{HostEnv, MemoryNet};

@@ -1,3 +1,4 @@
-//! One suite for each port: its rules as small checks that every implementation passes.
+//! Rule sets that every implementation of a port keeps.
 
 pub mod ledger;
+pub mod store;

@@ -1,0 +1,136 @@
+//! What changes a file without its content, and what happens to shards that are no longer used.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::fetch::{ShardAccess, whom};
+use super::slot::{Refused, Slot, ledger_failed};
+use super::{Head, Reporter, Shared, Warning, WarningCode};
+use crate::error::{Error, Result};
+use crate::id::NodeId;
+use crate::ledger::{EventKind, LedgerError, Written};
+use crate::manifest::Manifest;
+use crate::net::Link;
+use crate::path::FilePath;
+use crate::proto::{Deletion, MAX_LEASE, NodeRequest, Rights, Signed};
+
+/// Removes the file at `path`; answers what it was.
+pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head> {
+    let slot = Slot::read(client, path).await?;
+    let expected = slot.version();
+    if !slot.is_live() {
+        return Err(Error::NotFound { path: slot.path.to_string() });
+    }
+    // A record that does not open is no reason to keep it.
+    let manifest = slot.manifest(client);
+    let written = client.ledger.remove(client.owner.id(), slot.salt, expected).await;
+    let settled = slot.settle(client, expected, written, |entry| entry.kind == EventKind::Removed).await;
+    settled.map_err(error_of)?;
+    let manifest = manifest?;
+    client.retire(manifest.clone(), Reporter::default());
+    Ok(Head::new(slot.file_id, expected, &manifest))
+}
+
+/// Moves a file to a path where none is.
+pub(super) async fn rename(client: &Arc<Shared>, from: FilePath, to: FilePath) -> Result<Head> {
+    if from == to {
+        return Err(ledger_failed(LedgerError::SamePath, Some(&from)));
+    }
+    let old = Slot::read(client, from).await?;
+    let mut manifest = old.manifest(client)?;
+    let new = Slot::read(client, to).await?;
+    if new.is_live() {
+        return Err(Error::AlreadyExists { path: new.path.to_string(), version: new.version() });
+    }
+    manifest.path = new.path.clone();
+    let record = new.seal(client, new.version(), &manifest)?;
+    let (expected_from, expected_to) = (old.version(), new.version());
+    let owner = client.owner.id();
+    let written = client.ledger.rename(owner, old.salt, expected_from, new.salt, expected_to, record.clone()).await;
+    let settled = new.settle(client, expected_to, written, |entry| entry.record == record).await;
+    let Written { version, .. } = match settled {
+        Ok(written) => written,
+        // The target is as it was, so it was the source that another writer changed.
+        Err(Refused::Unknown(_)) => {
+            let now = Slot::read(client, old.path.clone()).await?;
+            if now.version() == expected_from {
+                return Err(Error::UnknownOutcome { path: new.path.to_string(), source: None });
+            }
+            let (path, actual) = (now.path.to_string(), now.version());
+            return Err(Error::VersionConflict { path, expected: expected_from, actual });
+        }
+        Err(refused) => return Err(error_of(refused)),
+    };
+    Ok(Head::new(new.file_id, version, &manifest))
+}
+
+fn error_of(refused: Refused) -> Error {
+    match refused {
+        Refused::Never(error) | Refused::Unknown(error) => error,
+    }
+}
+
+impl Shared {
+    /// Retires every shard of a content that no record names any more, in the background.
+    /// What cannot be reached now is ended by its lease.
+    pub(super) fn retire(self: &Arc<Self>, manifest: Manifest, reporter: Reporter) {
+        self.background(async move |client: Arc<Self>| {
+            let retire = |shard: ShardAccess| {
+                let client = client.clone();
+                async move {
+                    let deletion = Deletion { node: shard.node.id, name: shard.name };
+                    let network = client.settings.network;
+                    let make = |link: &Link| {
+                        NodeRequest::Delete(Signed::new(&deletion, shard.capability(), network, &link.session))
+                    };
+                    let retired = client.pool.ask(&shard.node, make, None).await;
+                    retired.map(drop).map_err(|_| shard)
+                }
+            };
+            let failed = each_node(&manifest, retire).await;
+            for (node, address, _) in failed.iter().map(whom) {
+                reporter.warn(Warning { code: WarningCode::NotRetired, node, address, shard: None });
+            }
+        });
+    }
+
+    /// Asks every node of a content to keep its shards for another lease, in the background.
+    pub(super) fn renew(self: &Arc<Self>, manifest: Manifest) {
+        self.background(async move |client: Arc<Self>| {
+            let renew = |shard: ShardAccess| {
+                let client = client.clone();
+                async move {
+                    let token = shard.token(&client, Rights::Renew);
+                    let lease = u64::try_from(MAX_LEASE.as_millis()).unwrap_or(u64::MAX);
+                    let make = |_: &Link| NodeRequest::Renew { token: token.clone(), lease };
+                    client.pool.ask(&shard.node, make, None).await.map(drop).map_err(|_| shard)
+                }
+            };
+            for (node, _, shard) in each_node(&manifest, renew).await.iter().map(whom) {
+                tracing::warn!(%node, shard, "a lease could not be renewed");
+            }
+        });
+    }
+}
+
+/// Runs `act` for every shard, those of one node one after another; answers one failed shard for each node that failed.
+async fn each_node<F>(manifest: &Manifest, act: impl Fn(ShardAccess) -> F) -> Vec<ShardAccess>
+where
+    F: Future<Output = Result<(), ShardAccess>>,
+{
+    let mut by_node: HashMap<NodeId, Vec<ShardAccess>> = HashMap::new();
+    for index in 0..manifest.shards.len() {
+        let shard = ShardAccess::new(manifest, index);
+        by_node.entry(shard.node.id).or_default().push(shard);
+    }
+    let act = &act;
+    let nodes = by_node.into_values().map(|shards| async move {
+        for shard in shards {
+            act(shard).await?;
+        }
+        Ok(())
+    });
+    join_all(nodes).await.into_iter().filter_map(Result::err).collect()
+}

@@ -1,0 +1,186 @@
+//! Links to storage nodes: opened when needed, kept while they are fresh, found again when a node moved.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Settings;
+use super::directory::Directory;
+use crate::id::{NetworkId, NodeId};
+use crate::keys::Owner;
+use crate::manifest::NodePlace;
+use crate::net::{Dialer, Link, LinkError};
+use crate::noise::{Expected, Role};
+use crate::proto::{MAX_CONTROL_LEN, NodeReply, NodeRequest, decode, encode};
+use crate::rt::Rt;
+
+/// A node closes a connection after 60 s without a request: ours are not used after half of that.
+const FRESH: Duration = Duration::from_secs(30);
+/// Idle links that are kept for one node.
+const KEPT_PER_NODE: usize = 6;
+/// Time to reach a node: long enough for two lost packets.
+const CONNECT: Duration = Duration::from_secs(8);
+
+/// The links of one client.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    rt: Rt,
+    dialer: Dialer,
+    owner: Owner,
+    network: NetworkId,
+    timeout: Duration,
+    directory: Arc<Directory>,
+    idle: Mutex<HashMap<NodeId, Vec<Idle>>>,
+}
+
+struct Idle {
+    link: Link,
+    since: Duration,
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Idle")
+    }
+}
+
+/// A link that is in use.
+pub(crate) struct Lease {
+    pub(crate) link: Link,
+    /// Whether it served before: its node may have closed it since.
+    reused: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(rt: &Rt, settings: &Settings, owner: &Owner, directory: Arc<Directory>) -> Self {
+        let dialer = Dialer::new(rt.clone(), CONNECT.min(settings.timeout));
+        Self {
+            rt: rt.clone(),
+            dialer,
+            owner: owner.clone(),
+            network: settings.network,
+            timeout: settings.timeout,
+            directory,
+            idle: Mutex::default(),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<NodeId, Vec<Idle>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A link to `node`: an idle one, or a new one at the address where the node is now.
+    async fn lease(&self, node: &NodePlace) -> Result<Lease, LinkError> {
+        let now = self.rt.uptime();
+        let kept = {
+            let mut idle = self.idle();
+            let links = idle.entry(node.id).or_default();
+            links.retain(|kept| now.saturating_sub(kept.since) < FRESH);
+            links.pop()
+        };
+        match kept {
+            Some(kept) => Ok(Lease { link: kept.link, reused: true }),
+            None => self.dial(node).await,
+        }
+    }
+
+    async fn dial(&self, node: &NodePlace) -> Result<Lease, LinkError> {
+        let newest = self.directory.newest(node);
+        let failed = match self.connect(&newest).await {
+            Ok(lease) => return Ok(lease),
+            Err(error) => error,
+        };
+        // It may have moved, or changed its transport key: a registry knows, and the node's signature proves it.
+        match self.directory.look_up(node.id).await {
+            Some(moved) if moved.seq > newest.seq => self.connect(&moved).await,
+            _ => Err(failed),
+        }
+    }
+
+    async fn connect(&self, node: &NodePlace) -> Result<Lease, LinkError> {
+        let local = self.owner.transport_key(node.id);
+        let expected = Expected { id: node.id, noise_key: node.noise_key, role: Role::Node, network: self.network };
+        let link = self.dialer.connect(&node.hint, &local, &expected).await?;
+        Ok(Lease { link, reused: false })
+    }
+
+    /// Gives back a link between two requests.
+    pub(crate) fn give_back(&self, node: NodeId, lease: Lease) {
+        if lease.link.is_retired() {
+            return;
+        }
+        let since = self.rt.uptime();
+        let mut idle = self.idle();
+        let links = idle.entry(node).or_default();
+        if links.len() < KEPT_PER_NODE {
+            links.push(Idle { link: lease.link, since });
+        }
+    }
+
+    /// Sends the request that `make` makes for a link, with a body if it has one, and waits for the answer. The link comes back too.
+    pub(crate) async fn call(
+        &self,
+        node: &NodePlace,
+        make: impl Fn(&Link) -> NodeRequest,
+        body: Option<&[u8]>,
+    ) -> Result<(NodeReply, Lease), LinkError> {
+        loop {
+            let mut lease = self.lease(node).await?;
+            let request = encode(&make(&lease.link));
+            match exchange(&mut lease.link, &request, body, self.timeout).await {
+                Ok(reply) => return Ok((reply, lease)),
+                Err(error) if error.is_refusal() => {
+                    self.give_back(node.id, lease);
+                    return Err(error);
+                }
+                // The node closed it while it was idle, or was restarted: that says nothing of the node.
+                Err(_) if lease.reused => drop(self.idle().remove(&node.id)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// As [`Pool::call`], for requests after which the link is not needed.
+    pub(crate) async fn ask(
+        &self,
+        node: &NodePlace,
+        make: impl Fn(&Link) -> NodeRequest,
+        body: Option<&[u8]>,
+    ) -> Result<NodeReply, LinkError> {
+        let (reply, lease) = self.call(node, make, body).await?;
+        self.give_back(node.id, lease);
+        Ok(reply)
+    }
+
+    /// A link for many requests.
+    pub(crate) async fn open(&self, node: &NodePlace) -> Result<Lease, LinkError> {
+        self.lease(node).await
+    }
+
+    /// A link for many requests that was not used before.
+    pub(crate) async fn open_new(&self, node: &NodePlace) -> Result<Lease, LinkError> {
+        self.dial(node).await
+    }
+}
+
+impl Lease {
+    /// Whether the link served before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+}
+
+async fn exchange(
+    link: &mut Link,
+    request: &[u8],
+    body: Option<&[u8]>,
+    wait: Duration,
+) -> Result<NodeReply, LinkError> {
+    link.writer.control(request);
+    if let Some(body) = body {
+        link.writer.body(body).await?;
+    }
+    link.writer.flush().await?;
+    let reply = link.reader.control(MAX_CONTROL_LEN, wait).await?;
+    Ok(decode("node reply", &reply)?)
+}

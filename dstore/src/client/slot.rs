@@ -1,0 +1,161 @@
+//! A path's place on the ledger, and the writes to it.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::error::{Error, PeerProblem, Result};
+use crate::id::{FileId, PathSalt};
+use crate::ledger::{Entry, Finality, LedgerError, Written, file_id};
+use crate::manifest::{Manifest, RecordPlace, open_record, seal_record};
+use crate::path::FilePath;
+
+/// A path's place on the ledger, as it was when it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) path: FilePath,
+    pub(super) salt: PathSalt,
+    pub(super) file_id: FileId,
+    entry: Option<Entry>,
+}
+
+/// What became of a write that did not simply succeed.
+pub(super) enum Refused {
+    /// It did not happen, and will not: what it would have named is of no use.
+    Never(Error),
+    /// Nobody knows yet.
+    Unknown(Error),
+}
+
+impl Slot {
+    /// Reads the place of `path`.
+    pub(super) async fn read(client: &Shared, path: FilePath) -> Result<Self> {
+        let salt = client.owner.path_salt(&path);
+        let file_id = file_id(client.owner.id(), salt);
+        let read = client.ledger.get(file_id);
+        let entry = match client.rt.timeout(client.settings.timeout, read).await {
+            Ok(entry) => entry.map_err(|error| ledger_failed(error, Some(&path)))?,
+            Err(elapsed) => return Err(ledger_timeout(elapsed.0)),
+        };
+        Ok(Self { path, salt, file_id, entry })
+    }
+
+    /// The version there, live or removed; 0 if there never was one.
+    pub(super) fn version(&self) -> u32 {
+        self.entry.as_ref().map_or(0, |entry| entry.version)
+    }
+
+    /// Whether a file is there.
+    pub(super) fn is_live(&self) -> bool {
+        self.entry.as_ref().is_some_and(Entry::is_live)
+    }
+
+    /// The manifest of the file that is there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Integrity`] for a record that does not open.
+    pub(super) fn manifest(&self, client: &Shared) -> Result<Manifest> {
+        let entry = self.entry.as_ref().filter(|entry| entry.is_live());
+        let entry = entry.ok_or_else(|| Error::NotFound { path: self.path.to_string() })?;
+        let manifest = open_record(&client.owner, self.place(client, entry.version), &entry.record)?;
+        if manifest.path != self.path {
+            return Err(Error::Integrity { what: "record: path" });
+        }
+        Ok(manifest)
+    }
+
+    fn place(&self, client: &Shared, version: u32) -> RecordPlace {
+        RecordPlace { ledger: client.ledger.id(), file: self.file_id, version }
+    }
+
+    /// Seals `manifest` as the version after `expected`.
+    pub(super) fn seal(&self, client: &Shared, expected: u32, manifest: &Manifest) -> Result<Vec<u8>> {
+        let version = expected.checked_add(1).ok_or(Error::TooLarge {
+            what: "the version of this file",
+            size: u64::from(expected) + 1,
+            limit: u64::from(u32::MAX),
+        })?;
+        seal_record(&client.owner, self.place(client, version), manifest)
+    }
+
+    /// Writes the version after `expected`.
+    pub(super) async fn write(&self, client: &Arc<Shared>, expected: u32, record: Vec<u8>) -> Result<Written, Refused> {
+        let written = client.ledger.put(client.owner.id(), self.salt, expected, record.clone()).await;
+        self.settle(client, expected, written, |entry| entry.record == record).await
+    }
+
+    /// Finds out what became of a write after which `is_ours` holds for the entry.
+    pub(super) async fn settle(
+        &self,
+        client: &Arc<Shared>,
+        expected: u32,
+        written: Result<Written, LedgerError>,
+        is_ours: impl Fn(&Entry) -> bool,
+    ) -> Result<Written, Refused> {
+        match written {
+            Ok(written) => match client.ledger.wait(written, Finality::Confirmed).await {
+                Ok(()) => Ok(written),
+                Err(error) => Err(Refused::Unknown(self.unknown(error))),
+            },
+            Err(LedgerError::VersionConflict { .. } | LedgerError::Unknown { .. }) => {
+                self.look_again(client, expected, is_ours).await
+            }
+            Err(error) => Err(Refused::Never(ledger_failed(error, Some(&self.path)))),
+        }
+    }
+
+    /// After a conflict or without an answer: our own version there is our own success.
+    async fn look_again(
+        &self,
+        client: &Arc<Shared>,
+        expected: u32,
+        is_ours: impl Fn(&Entry) -> bool,
+    ) -> Result<Written, Refused> {
+        let now = client.ledger.get(self.file_id).await.map_err(|error| Refused::Unknown(self.unknown(error)))?;
+        let actual = now.as_ref().map_or(0, |entry| entry.version);
+        match now {
+            Some(entry) if entry.version == expected.wrapping_add(1) && is_ours(&entry) => {
+                Ok(Written { file_id: self.file_id, version: entry.version })
+            }
+            _ if actual != expected => {
+                Err(Refused::Never(Error::VersionConflict { path: self.path.to_string(), expected, actual }))
+            }
+            _ => {
+                let what = "the write is not there, and may still come".to_owned();
+                Err(Refused::Unknown(self.unknown(LedgerError::Unknown { what, source: None })))
+            }
+        }
+    }
+
+    fn unknown(&self, error: LedgerError) -> Error {
+        Error::UnknownOutcome { path: self.path.to_string(), source: Some(Box::new(error)) }
+    }
+}
+
+fn ledger_timeout(limit: std::time::Duration) -> Error {
+    Error::Peer { peer: "the ledger".to_owned(), problem: PeerProblem::Timeout(limit), source: None }
+}
+
+/// The public error for a ledger's failure about `path`.
+pub(super) fn ledger_failed(error: LedgerError, path: Option<&FilePath>) -> Error {
+    let path = path.map(ToString::to_string).unwrap_or_default();
+    match error {
+        LedgerError::NotFound => Error::NotFound { path },
+        LedgerError::VersionConflict { expected, actual } => Error::VersionConflict { path, expected, actual },
+        LedgerError::RecordLength(len) => Error::TooLarge {
+            what: "the record (bytes)",
+            size: len as u64,
+            limit: crate::ledger::MAX_RECORD_LEN as u64,
+        },
+        LedgerError::SamePath => Error::InvalidPath { reason: "a file cannot be moved onto itself" },
+        LedgerError::Exhausted => {
+            Error::TooLarge { what: "the version of this file", size: 1 << 32, limit: u64::from(u32::MAX) }
+        }
+        LedgerError::Damaged { .. } => Error::Integrity { what: "the ledger" },
+        LedgerError::Unknown { .. } => Error::UnknownOutcome { path, source: Some(Box::new(error)) },
+        LedgerError::Unavailable { .. } => Error::Peer {
+            peer: "the ledger".to_owned(),
+            problem: PeerProblem::Unavailable,
+            source: Some(Box::new(error)),
+        },
+    }
+}

@@ -1,0 +1,334 @@
+//! A storage node: keeps shards for others on this machine's disk.
+
+mod authority;
+mod service;
+mod upkeep;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::address::RegistryAddr;
+use crate::announce::{Announcer, NodeDescription};
+use crate::error::{Error, Result};
+use crate::id::{NetworkId, NodeId, NoiseKey};
+use crate::identity::ServerIdentity;
+use crate::keys::network_id;
+use crate::net::{self, Identity, Limits, ServerHandle};
+use crate::noise::Role;
+use crate::proto::is_endpoint;
+use crate::rt::Rt;
+use crate::store::{DiskStore, DiskStoreConfig, ShardStore, Usage};
+
+/// What the parts of a node share.
+pub(crate) struct NodeCore {
+    rt: Rt,
+    identity: ServerIdentity,
+    network: NetworkId,
+    store: Arc<dyn ShardStore>,
+    config: NodeConfig,
+    /// As it was when it was last measured.
+    usage: Mutex<Usage>,
+}
+
+impl NodeCore {
+    fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The plain settings of a node.
+#[derive(Debug, Clone)]
+struct NodeConfig {
+    capacity: u64,
+    quota_bytes: u64,
+    quota_shards: u64,
+    retire_for: Duration,
+    grace: Duration,
+    open_to_strangers: bool,
+    limits: Limits,
+}
+
+/// A storage node: [`StorageNode::builder`] makes one.
+#[derive(Debug)]
+pub struct StorageNode;
+
+impl StorageNode {
+    /// The settings of a new node.
+    #[must_use]
+    pub fn builder() -> StorageNodeBuilder {
+        StorageNodeBuilder::default()
+    }
+}
+
+/// The settings of a storage node. A folder is needed.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct StorageNodeBuilder {
+    listen: String,
+    public: Option<String>,
+    dir: Option<PathBuf>,
+    store: Option<Arc<dyn ShardStore>>,
+    identity: Option<ServerIdentity>,
+    registries: Vec<RegistryAddr>,
+    network: NetworkId,
+    zone: String,
+    disk: DiskStoreConfig,
+    config: NodeConfig,
+    rt: Rt,
+}
+
+impl Default for StorageNodeBuilder {
+    fn default() -> Self {
+        let capacity = 10 << 30;
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            public: None,
+            dir: None,
+            store: None,
+            identity: None,
+            registries: Vec::new(),
+            network: network_id("dstore"),
+            zone: String::new(),
+            disk: DiskStoreConfig::default(),
+            config: NodeConfig {
+                capacity,
+                quota_bytes: u64::MAX,
+                quota_shards: 1 << 20,
+                retire_for: Duration::from_secs(24 * 3600),
+                grace: Duration::from_secs(7 * 24 * 3600),
+                open_to_strangers: false,
+                limits: Limits::default(),
+            },
+            rt: Rt::default(),
+        }
+    }
+}
+
+impl StorageNodeBuilder {
+    /// Where it listens, `host:port`. Default `127.0.0.1:0`: a free port on this machine only.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// How others reach it, `host:port`. Default: where it listens.
+    pub fn public(mut self, address: impl Into<String>) -> Self {
+        self.public = Some(address.into());
+        self
+    }
+
+    /// The folder that holds everything it keeps: its identity and the shards.
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Keeps shards in `store` instead of the folder.
+    pub fn store(mut self, store: impl ShardStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Who it is, instead of the identity in the folder.
+    pub fn identity(mut self, identity: ServerIdentity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// A registry to be listed at; call it again for more.
+    pub fn registry(mut self, address: RegistryAddr) -> Self {
+        self.registries.push(address);
+        self
+    }
+
+    /// The label of the network. Default `dstore`.
+    pub fn network(mut self, label: &str) -> Self {
+        self.network = network_id(label);
+        self
+    }
+
+    /// The operator's label for what fails together, at most 64 bytes: a building, a provider. Default: none.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.zone = zone.into();
+        self
+    }
+
+    /// Bytes of shards that it takes. Default 10 GiB.
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.config.capacity = bytes;
+        self
+    }
+
+    /// Bytes of the disk that it leaves free, whatever the capacity. Default 1 GiB.
+    pub fn free_floor(mut self, bytes: u64) -> Self {
+        self.disk = self.disk.free_floor(bytes);
+        self
+    }
+
+    /// Shards up to this many bytes live in the index database, larger ones in files. Default 48 KiB.
+    pub fn inline_max(mut self, bytes: usize) -> Self {
+        self.disk = self.disk.inline_max(bytes);
+        self
+    }
+
+    /// Bytes and shards that one client key may keep here. Default: no limit on bytes, 1,048,576 shards.
+    pub fn quota(mut self, bytes: u64, shards: u64) -> Self {
+        (self.config.quota_bytes, self.config.quota_shards) = (bytes, shards);
+        self
+    }
+
+    /// How long a deleted shard still serves readers that started before. Default 24 h.
+    pub fn retire_for(mut self, time: Duration) -> Self {
+        self.config.retire_for = time;
+        self
+    }
+
+    /// How long a shard is kept after its lease ended. Default 7 days.
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.config.grace = time;
+        self
+    }
+
+    /// Takes shards from clients at public addresses too. Default: from loopback and private addresses only.
+    pub fn open_to_strangers(mut self) -> Self {
+        self.config.open_to_strangers = true;
+        self
+    }
+
+    /// Limits on connections.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// The environment: clock, tasks, sockets. Default: the machine's own.
+    pub fn rt(mut self, rt: Rt) -> Self {
+        self.rt = rt;
+        self
+    }
+
+    /// Opens the store, listens, and starts to announce itself to the registries.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that cannot be used; [`Error::Locked`] when another process has the folder;
+    /// [`Error::Io`] when the folder or the address cannot be used.
+    pub async fn start(self) -> Result<NodeHandle> {
+        if self.zone.len() > crate::proto::MAX_ZONE_LEN {
+            return Err(Error::config("the zone label is longer than 64 bytes"));
+        }
+        let rt = self.rt;
+        let identity = match (self.identity, &self.dir) {
+            (Some(identity), _) => identity,
+            (None, Some(dir)) => {
+                let (path, env) = (dir.join("identity.key"), rt.clone());
+                rt.blocking(move || ServerIdentity::open_or_create(path, &env)).await?
+            }
+            (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
+        };
+        let store: Arc<dyn ShardStore> = match (self.store, self.dir) {
+            (Some(store), _) => store,
+            (None, Some(dir)) => Arc::new(DiskStore::open(dir, self.disk.capacity(self.config.capacity), rt.clone()).await?),
+            (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
+        };
+        let listen = self.listen;
+        let listener =
+            rt.listen(&listen).await.map_err(|error| Error::io(format!("cannot listen at {listen}"), error))?;
+        let local = listener.local_addr();
+        let endpoint = match self.public {
+            Some(public) => public,
+            None if local.ip().is_unspecified() => {
+                return Err(Error::config(format!(
+                    "a node that listens at {local} needs the address by which others reach it: StorageNodeBuilder::public, \
+                     or --public HOST:PORT"
+                )));
+            }
+            None => local.to_string(),
+        };
+        if !is_endpoint(&endpoint) {
+            return Err(Error::config(format!("{endpoint:?} is no public address: write host:port, at most 64 characters")));
+        }
+        let limits = self.config.limits.clone();
+        let core = Arc::new(NodeCore { rt: rt.clone(), identity, network: self.network, store, config: self.config, usage: Mutex::default() });
+        let served = Identity {
+            id: core.identity.id(),
+            transport: core.identity.transport().clone(),
+            role: Role::Node,
+            network: self.network,
+        };
+        let mut server = net::start(&rt, listener, served, limits, core.clone());
+        upkeep::measure(&core).await?;
+        server.adopt(rt.spawn(upkeep::run(core.clone())));
+        let (described, gate, zone) = (core.clone(), server.gate(), self.zone);
+        let describe = move || {
+            let usage = described.usage();
+            NodeDescription {
+                endpoints: vec![endpoint.clone()],
+                capacity: described.config.capacity,
+                free: usage.free,
+                used: usage.used,
+                zone: zone.clone(),
+                draining: false,
+                connections: u32::try_from(gate.connections()).unwrap_or(u32::MAX),
+            }
+        };
+        let announcer = Announcer::start(&rt, &core.identity, self.network, self.registries, describe);
+        Ok(NodeHandle { server, announcer, noise_key: core.identity.noise_key() })
+    }
+}
+
+/// A running storage node. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct NodeHandle {
+    server: ServerHandle,
+    announcer: Announcer,
+    noise_key: NoiseKey,
+}
+
+impl NodeHandle {
+    /// Where it listens; with port 0 asked for, the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.server.id()
+    }
+
+    /// Its transport key.
+    #[must_use]
+    pub fn noise_key(&self) -> NoiseKey {
+        self.noise_key
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.server.connections()
+    }
+
+    /// Ready when a registry has listed it, however long that takes: [`NodeHandle::registration_error`] says why it does.
+    pub async fn registered(&self) {
+        self.announcer.registered().await;
+    }
+
+    /// Why no registry has listed it yet.
+    #[must_use]
+    pub fn registration_error(&self) -> Option<Error> {
+        self.announcer.last_error()
+    }
+
+    /// Tells its registries that it leaves, takes no new request, and is ready when running ones have ended, at most 10 s later.
+    pub async fn shutdown(self) {
+        self.announcer.shutdown().await;
+        self.server.shutdown().await;
+    }
+
+    /// Ready when it has ended.
+    pub async fn closed(&self) {
+        self.server.closed().await;
+    }
+}
