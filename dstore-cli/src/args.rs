@@ -19,60 +19,60 @@ Exit codes: 0 fine, 2 usage, 3 partly failed, 4 not found, 5 try again later,
 #[derive(Debug, Parser)]
 #[command(name = "dstore-cli", version, after_help = EXAMPLES, max_term_width = 100, infer_long_args = false)]
 #[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Options of every command.
     #[command(flatten)]
-    pub common: Common,
+    pub(crate) common: Common,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
-pub struct Common {
+pub(crate) struct Common {
     /// Folder of this client, node or registry [default: the platform's data folder]
     #[arg(long, global = true, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Config file [default: DIR/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// File with variables [default: .env in the current folder]
     #[arg(long, global = true, value_name = "FILE")]
-    pub env_file: Option<PathBuf>,
+    pub(crate) env_file: Option<PathBuf>,
     /// Registry to find nodes through, as `registry run` prints it; may be given more than once
     #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', value_parser = check::registry)]
-    pub registry: Vec<String>,
+    pub(crate) registry: Vec<String>,
     /// Where the records of files are kept [default: local]
     #[arg(long, global = true, value_name = "KIND", value_parser = ["local", "memory"])]
-    pub ledger: Option<String>,
+    pub(crate) ledger: Option<String>,
     /// Label of the network; nodes of another label cannot be reached [default: dstore]
     #[arg(long, global = true, value_name = "LABEL")]
-    pub network: Option<String>,
+    pub(crate) network: Option<String>,
     /// For how long a step may make no progress [default: 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = check::duration)]
-    pub timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// Print JSON: one document, or one line for each event of a transfer
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Progress bars [default: auto]
     #[arg(long, global = true, value_name = "WHEN", value_parser = ["auto", "always", "never"])]
-    pub progress: Option<String>,
+    pub(crate) progress: Option<String>,
     /// Colours [default: auto]
     #[arg(long, global = true, value_name = "WHEN", value_parser = ["auto", "always", "never"])]
-    pub color: Option<String>,
+    pub(crate) color: Option<String>,
     /// Say nothing but errors
     #[arg(short, long, global = true)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Say more: causes of errors and a log; -vv and -vvv for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// See it work on this machine: store a file on three nodes, lose a node, get the file back
     Demo(Demo),
     /// Run a registry and four nodes here, to develop and try things against
@@ -108,38 +108,38 @@ pub enum Command {
 
 /// `demo`
 #[derive(Debug, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// Any file [default: 64 MiB of random bytes]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Leave everything in DIR, which must be empty or new, instead of removing it
     #[arg(long, value_name = "DIR")]
-    pub keep: Option<PathBuf>,
+    pub(crate) keep: Option<PathBuf>,
 }
 
 /// `put`
 #[derive(Debug, Args)]
-pub struct Put {
+pub(crate) struct Put {
     /// File or folder to store; - for standard input
-    pub src: PathBuf,
+    pub(crate) src: PathBuf,
     /// Path to store it at; of a folder, what its files' paths start with [default: the name of SRC]
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// What it may replace [default: overwrite]
     #[arg(long, value_name = "MODE")]
-    pub mode: Option<Mode>,
+    pub(crate) mode: Option<Mode>,
     /// Replace this version and no other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub if_version: Option<u32>,
+    pub(crate) if_version: Option<u32>,
     /// Data and parity shards: 4+2 costs 1.5 times the bytes [default: 4+2]
     #[arg(long, value_name = "K+M", value_parser = check::scheme)]
-    pub scheme: Option<String>,
+    pub(crate) scheme: Option<String>,
     /// How the length is hidden: padme costs at most 12 % [default: padme]
     #[arg(long, value_name = "HOW", value_parser = ["padme", "none"])]
-    pub padding: Option<String>,
+    pub(crate) padding: Option<String>,
 }
 
 /// `--mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Whatever is there.
     Overwrite,
     /// Nothing: a file that exists is an error.
@@ -150,48 +150,48 @@ pub enum Mode {
 
 /// `get`
 #[derive(Debug, Args)]
-pub struct Get {
+pub(crate) struct Get {
     /// Path of a file; or PREFIX/ for all files whose path starts with it, / for all
-    pub path: String,
+    pub(crate) path: String,
     /// Local file or folder; - for standard output [default: the last part of PATH]
-    pub dst: Option<PathBuf>,
+    pub(crate) dst: Option<PathBuf>,
 }
 
 /// `cat`, `stat`
 #[derive(Debug, Args)]
-pub struct OnePath {
+pub(crate) struct OnePath {
     /// Path of the file
-    pub path: String,
+    pub(crate) path: String,
 }
 
 /// `ls`
 #[derive(Debug, Args)]
-pub struct Ls {
+pub(crate) struct Ls {
     /// Only paths that start with this
     #[arg(default_value = "", hide_default_value = true)]
-    pub prefix: String,
+    pub(crate) prefix: String,
 }
 
 /// `rm`
 #[derive(Debug, Args)]
-pub struct Rm {
+pub(crate) struct Rm {
     /// Paths of files
     #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
 }
 
 /// `mv`
 #[derive(Debug, Args)]
-pub struct Mv {
+pub(crate) struct Mv {
     /// Path it has
-    pub from: String,
+    pub(crate) from: String,
     /// Path it is to have, where no file may be
-    pub to: String,
+    pub(crate) to: String,
 }
 
 /// `node`
 #[derive(Debug, Subcommand)]
-pub enum Node {
+pub(crate) enum Node {
     /// Run a storage node until it is interrupted; prints its address when a registry has accepted it
     Run(NodeRun),
     /// Ask nodes how they are
@@ -204,30 +204,30 @@ pub enum Node {
 
 /// `node run`
 #[derive(Debug, Args)]
-pub struct NodeRun {
+pub(crate) struct NodeRun {
     /// Where to listen; port 0 chooses a free one [default: 127.0.0.1:4200]
     #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// Address under which others reach this node, if it is not the one where it listens
     #[arg(long, value_name = "HOST:PORT")]
-    pub public: Option<String>,
+    pub(crate) public: Option<String>,
     /// Bytes to offer [default: 10GiB]
     #[arg(long, value_name = "SIZE", value_parser = check::size)]
-    pub capacity: Option<String>,
+    pub(crate) capacity: Option<String>,
     /// Longest shard that is kept in the database instead of a file of its own [default: 48KiB]
     #[arg(long, value_name = "BYTES", value_parser = check::size)]
-    pub inline_max: Option<String>,
+    pub(crate) inline_max: Option<String>,
     /// Bytes to leave free on the disk [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = check::size)]
-    pub free_floor: Option<String>,
+    pub(crate) free_floor: Option<String>,
     /// Label of what fails together, such as a house or a power line
     #[arg(long, value_name = "LABEL")]
-    pub zone: Option<String>,
+    pub(crate) zone: Option<String>,
 }
 
 /// `registry`
 #[derive(Debug, Subcommand)]
-pub enum Registry {
+pub(crate) enum Registry {
     /// Run a registry until it is interrupted; prints its address
     Run(RegistryRun),
     /// List the nodes that the registries know
@@ -236,21 +236,21 @@ pub enum Registry {
 
 /// `registry run`
 #[derive(Debug, Args)]
-pub struct RegistryRun {
+pub(crate) struct RegistryRun {
     /// Where to listen; port 0 chooses a free one [default: 127.0.0.1:4100]
     #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// Address under which others reach this registry, if it is not the one where it listens
     #[arg(long, value_name = "HOST:PORT")]
-    pub public: Option<String>,
+    pub(crate) public: Option<String>,
     /// How often nodes are to report [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = check::duration)]
-    pub heartbeat: Option<String>,
+    pub(crate) heartbeat: Option<String>,
 }
 
 /// `config`
 #[derive(Debug, Subcommand)]
-pub enum Config {
+pub(crate) enum Config {
     /// Show every setting; secrets only as set or not
     Show {
         /// Show where each value came from

@@ -12,18 +12,18 @@ use crate::output::{Output, When};
 
 /// What every command starts from.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// All settings.
-    pub config: Config,
+    pub(crate) config: Config,
     /// The folder of this client, node or registry.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The way to print.
-    pub out: Output,
+    pub(crate) out: Output,
 }
 
 /// Whose folder a command uses when none is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
+pub(crate) enum Home {
     /// The platform's data folder.
     Client,
     /// `node` in it.
@@ -36,7 +36,7 @@ pub enum Home {
 
 impl Context {
     /// Gathers flags, environment, `.env` and config file.
-    pub fn new(matches: &ArgMatches, home: Home) -> Result<Self> {
+    pub(crate) fn new(matches: &ArgMatches, home: Home) -> Result<Self> {
         let config = flags(matches, Config::new()).env(environment());
         let env_file = env_file(&config)?;
         let config = config.env_file(env_file);
@@ -55,12 +55,12 @@ impl Context {
     }
 
     /// The registries that are configured.
-    pub fn registries(&self) -> Result<Vec<RegistryAddr>> {
+    pub(crate) fn registries(&self) -> Result<Vec<RegistryAddr>> {
         Ok(self.config.list(&Key::REGISTRY, str::parse)?)
     }
 
     /// The registries that are configured, at least one.
-    pub fn required_registries(&self) -> Result<Vec<RegistryAddr>> {
+    pub(crate) fn required_registries(&self) -> Result<Vec<RegistryAddr>> {
         let registries = self.registries()?;
         if registries.is_empty() {
             let file = self.dir.join(config::CONFIG_FILE);
@@ -73,18 +73,18 @@ impl Context {
     }
 
     /// A client that reads what it knows, without any registry if need be.
-    pub async fn client(&self) -> Result<Client> {
+    pub(crate) async fn client(&self) -> Result<Client> {
         self.client_with(|builder| builder).await
     }
 
     /// A client that stores files.
-    pub async fn storing_client(&self) -> Result<Client> {
+    pub(crate) async fn storing_client(&self) -> Result<Client> {
         self.required_registries()?;
         self.client().await
     }
 
     /// A client with a change to what the settings say.
-    pub async fn client_with(
+    pub(crate) async fn client_with(
         &self,
         change: impl FnOnce(dstore::ClientBuilder) -> dstore::ClientBuilder,
     ) -> Result<Client> {
@@ -102,7 +102,7 @@ impl Context {
     }
 
     /// A client that only asks registries and nodes how they are: nobody in particular.
-    pub async fn asking_client(&self) -> Result<Client> {
+    pub(crate) async fn asking_client(&self) -> Result<Client> {
         let mut builder = Client::builder()
             .owner(Owner::generate(&dstore::rt::Rt::default()))
             .ledger(dstore::ledger::MemoryLedger::default());
@@ -120,7 +120,7 @@ impl Context {
 }
 
 /// The output that the command line alone asks for: for when the rest cannot be read.
-pub fn first_output(arguments: &[std::ffi::OsString]) -> Output {
+pub(crate) fn first_output(arguments: &[std::ffi::OsString]) -> Output {
     let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let color = match () {
         () if given("--color=never") => When::Never,
@@ -166,7 +166,9 @@ fn flags(matches: &ArgMatches, mut config: Config) -> Config {
 
 /// Variables that are not Unicode are none of ours.
 fn environment() -> Variables {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn env_file(config: &Config) -> Result<Option<EnvFile>> {
@@ -194,7 +196,8 @@ fn folder(config: &Config, home: Home) -> Result<PathBuf> {
         return Ok(PathBuf::from("dstore-dev"));
     }
     let base = etcetera::choose_base_strategy().map_err(|_| {
-        Failure::new("config", "there is no home folder to keep things in").hint("name a folder with --dir or DSTORE_DIR")
+        Failure::new("config", "there is no home folder to keep things in")
+            .hint("name a folder with --dir or DSTORE_DIR")
     })?;
     let data = base.data_dir().join("dstore");
     Ok(match home {

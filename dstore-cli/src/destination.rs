@@ -9,7 +9,7 @@ use dstore::FilePath;
 use crate::failure::{Failure, Result};
 
 /// The local file for `path` below `folder`. Makes the folders in between, and follows no symbolic link among them.
-pub fn below(folder: &Path, path: &FilePath) -> Result<PathBuf> {
+pub(crate) fn below(folder: &Path, path: &FilePath) -> Result<PathBuf> {
     let mut place = folder.to_owned();
     let mut parts = path.as_str().split('/').peekable();
     while let Some(part) = parts.next() {
@@ -26,7 +26,7 @@ pub fn below(folder: &Path, path: &FilePath) -> Result<PathBuf> {
 }
 
 /// Refuses what a get would destroy without being a file: a folder, a device, a pipe.
-pub fn check_replaceable(place: &Path) -> Result {
+pub(crate) fn check_replaceable(place: &Path) -> Result {
     let metadata = match fs::symlink_metadata(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         metadata => metadata.map_err(|error| Failure::io(format!("cannot look at {}", place.display()), error))?,

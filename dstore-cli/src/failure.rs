@@ -8,34 +8,34 @@ use dstore::error::PeerProblem;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The stable word of the cause.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
     /// What the process exits with.
-    pub exit: u8,
+    pub(crate) exit: u8,
     /// One line, for people.
-    pub message: String,
+    pub(crate) message: String,
     /// What the user can do.
-    pub hints: Vec<String>,
+    pub(crate) hints: Vec<String>,
     /// The causes behind the message, shown with -v.
-    pub causes: Vec<String>,
+    pub(crate) causes: Vec<String>,
     /// Whether the same command can succeed later.
-    pub retryable: bool,
+    pub(crate) retryable: bool,
     /// Whether people have been told already.
-    pub printed: bool,
+    pub(crate) printed: bool,
 }
 
 /// What commands return.
-pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
+pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 /// Standard output was closed by its reader: no failure, but the end.
-pub const BROKEN_PIPE: &str = "broken_pipe";
+pub(crate) const BROKEN_PIPE: &str = "broken_pipe";
 /// Ended by a signal.
-pub const INTERRUPTED: &str = "interrupted";
+pub(crate) const INTERRUPTED: &str = "interrupted";
 
 impl Failure {
     /// A failure with a code word and a text.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             exit: exit_code(code),
@@ -48,29 +48,29 @@ impl Failure {
     }
 
     /// A command line that cannot be obeyed.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new("usage", message)
     }
 
     /// Adds what the user can do.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
     /// This machine's file failed.
-    pub fn io(what: impl Into<String>, source: io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Error::Io { what: what.into(), source }.into()
     }
 
     /// Ended by this signal.
-    pub fn interrupted(signal: u8) -> Self {
+    pub(crate) fn interrupted(signal: u8) -> Self {
         Self { exit: 128 + signal, ..Self::new(INTERRUPTED, "interrupted") }
     }
 
     /// Standard output failed; when its reader has gone away that is no error.
-    pub fn stdout(error: io::Error) -> Self {
+    pub(crate) fn stdout(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self { exit: 0, ..Self::new(BROKEN_PIPE, "standard output was closed") },
             _ => Self::io("cannot write to standard output", error),

@@ -7,17 +7,17 @@ use crate::failure::{Failure, Result};
 
 /// Watches for signals from its creation on.
 #[derive(Debug)]
-pub struct Interrupt(Signals);
+pub(crate) struct Interrupt(Signals);
 
 impl Interrupt {
     /// Takes the signals over from their default, which ends the process at once.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let signals = Signals::new([Signal::Int, Signal::Term]);
         signals.map(Self).map_err(|error| Failure::io("cannot watch for signals", error))
     }
 
     /// The number of the next signal.
-    pub async fn next(&mut self) -> u8 {
+    pub(crate) async fn next(&mut self) -> u8 {
         match self.0.next().await {
             Some(Ok(Signal::Term)) => 15,
             Some(_) => 2,

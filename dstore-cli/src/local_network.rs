@@ -1,6 +1,5 @@
 //! A registry and some storage nodes in this process, each with its own folder and port.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use dstore::{NodeHandle, Registry, RegistryHandle, StorageNode};
@@ -9,32 +8,32 @@ use crate::failure::Result;
 
 /// A running registry and its nodes.
 #[derive(Debug)]
-pub struct LocalNetwork {
+pub(crate) struct LocalNetwork {
     /// The registry.
-    pub registry: RegistryHandle,
+    pub(crate) registry: RegistryHandle,
     /// The nodes; `None` once stopped.
-    pub nodes: Vec<Option<NodeHandle>>,
+    pub(crate) nodes: Vec<Option<NodeHandle>>,
 }
 
 /// Where everybody listens, `host:port`; port 0 chooses a free one.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub(crate) struct Places {
     /// The registry.
-    pub registry: String,
+    pub(crate) registry: String,
     /// The nodes, as many as there are to be.
-    pub nodes: Vec<String>,
+    pub(crate) nodes: Vec<String>,
 }
 
 impl Places {
     /// Free ports on this machine for a registry and so many nodes.
-    pub fn free(nodes: usize) -> Self {
+    pub(crate) fn free(nodes: usize) -> Self {
         Self { registry: "127.0.0.1:0".to_owned(), nodes: vec!["127.0.0.1:0".to_owned(); nodes] }
     }
 }
 
 impl LocalNetwork {
     /// Starts a registry in `DIR/registry` and nodes in `DIR/node-1` and so on; ready when all are listed.
-    pub async fn start(dir: &Path, places: &Places, network: &str) -> Result<Self> {
+    pub(crate) async fn start(dir: &Path, places: &Places, network: &str) -> Result<Self> {
         let registry = Registry::builder().listen(places.registry.as_str()).dir(dir.join("registry")).network(network);
         let registry = registry.start().await?;
         let mut nodes = Vec::new();
@@ -53,13 +52,8 @@ impl LocalNetwork {
         Ok(Self { registry, nodes })
     }
 
-    /// Where the nodes that run listen.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.nodes.iter().flatten().map(NodeHandle::address)
-    }
-
     /// Ends everything, running requests first.
-    pub async fn shutdown(self) {
+    pub(crate) async fn shutdown(self) {
         for node in self.nodes.into_iter().flatten() {
             node.shutdown().await;
         }

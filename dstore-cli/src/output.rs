@@ -12,7 +12,7 @@ use crate::shape::ExitError;
 
 /// When to show something that only some places can show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     /// On a terminal.
     #[default]
     Auto,
@@ -24,7 +24,7 @@ pub enum When {
 
 impl When {
     /// The setting as it is written.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
             "always" => Ok(Self::Always),
@@ -54,7 +54,7 @@ impl From<When> for clap::ColorChoice {
 
 /// Where events of a transfer go: standard output, unless the file itself does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
+pub(crate) enum Channel {
     /// Standard output.
     Out,
     /// Standard error.
@@ -63,7 +63,7 @@ pub enum Channel {
 
 /// How a transfer shows how far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProgressStyle {
+pub(crate) enum ProgressStyle {
     /// Not at all.
     Silent,
     /// A bar that is redrawn in place.
@@ -74,30 +74,30 @@ pub enum ProgressStyle {
 
 /// What may be printed, and how. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Output {
+pub(crate) struct Output {
     /// JSON instead of text.
-    pub json: bool,
+    pub(crate) json: bool,
     /// No messages but errors.
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// 0 to 3.
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// Colours on standard error.
-    pub color: When,
+    pub(crate) color: When,
     /// Progress bars.
-    pub progress: When,
+    pub(crate) progress: When,
     /// Bars being shown: messages go above them.
-    pub bars: MultiProgress,
+    pub(crate) bars: MultiProgress,
     stdout_closed: Arc<AtomicBool>,
 }
 
 impl Output {
     /// Whether people read standard output as it comes.
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }
 
     /// How transfers show their progress.
-    pub fn progress_style(&self) -> ProgressStyle {
+    pub(crate) fn progress_style(&self) -> ProgressStyle {
         let terminal = io::stderr().is_terminal();
         if !self.progress.on(terminal && !self.quiet && !self.json) {
             ProgressStyle::Silent
@@ -109,23 +109,23 @@ impl Output {
     }
 
     /// A line of data.
-    pub fn line(&self, text: &str) -> Result {
+    pub(crate) fn line(&self, text: &str) -> Result {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::stdout)
     }
 
     /// Lines of data, written together.
-    pub fn lines(&self, lines: &[String]) -> Result {
+    pub(crate) fn lines(&self, lines: &[String]) -> Result {
         if lines.is_empty() { Ok(()) } else { self.line(&lines.join("\n")) }
     }
 
     /// The one JSON document of a command.
-    pub fn document(&self, document: &impl Serialize) -> Result {
+    pub(crate) fn document(&self, document: &impl Serialize) -> Result {
         self.line(&json(document))
     }
 
     /// An event of a transfer, as a JSON line. A reader that goes away misses the rest; the transfer goes on.
-    pub fn event(&self, channel: Channel, event: &impl Serialize) {
+    pub(crate) fn event(&self, channel: Channel, event: &impl Serialize) {
         match channel {
             Channel::Err => self.error_line(&json(event)),
             Channel::Out if self.stdout_closed.load(Ordering::Relaxed) => {}
@@ -138,21 +138,21 @@ impl Output {
     }
 
     /// Something worth knowing.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {
             self.error_line(text);
         }
     }
 
     /// Something that went wrong and stopped nothing.
-    pub fn warning(&self, text: &str) {
+    pub(crate) fn warning(&self, text: &str) {
         if !self.quiet && !self.json {
             self.error_line(&format!("{} {text}", self.painted("warning:", "33")));
         }
     }
 
     /// One of several items failed; the command goes on.
-    pub fn item_failure(&self, item: &str, failure: &Failure) {
+    pub(crate) fn item_failure(&self, item: &str, failure: &Failure) {
         if !self.json {
             let item = crate::text::harmless(item);
             self.error_line(&format!("{} {item}: {}", self.painted("error:", "31"), failure.message));
@@ -160,7 +160,7 @@ impl Output {
     }
 
     /// What the parser of the command line says: help and version are data, all else is a usage error.
-    pub fn clap(&self, error: &clap::Error) -> Result {
+    pub(crate) fn clap(&self, error: &clap::Error) -> Result {
         let printed = error.print();
         if !error.use_stderr() {
             return printed.map_err(Failure::stdout);
@@ -169,7 +169,7 @@ impl Output {
     }
 
     /// The end of a command that failed. With JSON, the last line of standard error.
-    pub fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &Failure) {
         if failure.code == BROKEN_PIPE {
             return;
         }
@@ -192,25 +192,21 @@ impl Output {
     }
 
     /// A line on standard error, above any bars. That it cannot be written is nothing one could tell anybody.
-    pub fn error_line(&self, text: &str) {
+    pub(crate) fn error_line(&self, text: &str) {
         self.bars.suspend(|| {
             let _ = writeln!(io::stderr().lock(), "{text}");
         });
     }
 
     /// Whether standard error is coloured.
-    pub fn colors_errors(&self) -> bool {
+    pub(crate) fn colors_errors(&self) -> bool {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         self.color.on(wanted && io::stderr().is_terminal())
     }
 
     /// `text` in bold with an ANSI colour, where colours are shown.
     fn painted(&self, text: &str, color: &str) -> String {
-        if self.colors_errors() {
-            format!("\x1b[1;{color}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colors_errors() { format!("\x1b[1;{color}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

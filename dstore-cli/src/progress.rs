@@ -18,7 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// The progress of one command, over all its files. Clones share it; the bar goes when the last one does.
 #[derive(Debug, Clone)]
-pub struct Meter(Arc<Shared>);
+pub(crate) struct Meter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -36,7 +36,7 @@ struct Shared {
 
 impl Meter {
     /// Starts to show `op` of what `label` says, `total` bytes long when that is known.
-    pub fn start(out: &Output, op: &'static str, label: &str, total: Option<u64>, channel: Channel) -> Self {
+    pub(crate) fn start(out: &Output, op: &'static str, label: &str, total: Option<u64>, channel: Channel) -> Self {
         let style = out.progress_style();
         let bar = match style {
             ProgressStyle::Bar => out.bars.add(new_bar(total)),
@@ -53,9 +53,15 @@ impl Meter {
     }
 
     /// Starts to follow one file.
-    pub fn file(&self, path: &str, total: Option<u64>) -> FileMeter {
+    pub(crate) fn file(&self, path: &str, total: Option<u64>) -> FileMeter {
         let state = FileState { done: 0, last_event: None };
-        let file = FileMeter { meter: self.clone(), path: path.into(), total, state: Arc::new(Mutex::new(state)), events: true };
+        let file = FileMeter {
+            meter: self.clone(),
+            path: path.into(),
+            total,
+            state: Arc::new(Mutex::new(state)),
+            events: true,
+        };
         let mut start = Progress::default();
         start.bytes_total = total;
         file.progress(start);
@@ -63,7 +69,7 @@ impl Meter {
     }
 
     /// Time since the start.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.0.started.elapsed()
     }
 
@@ -104,7 +110,9 @@ impl Drop for Shared {
 fn new_bar(total: Option<u64>) -> ProgressBar {
     match total {
         Some(total) => ProgressBar::new(total).with_style(known_style()),
-        None => ProgressBar::no_length().with_style(style("{msg:.dim} {spinner} {binary_bytes}, {decimal_bytes_per_sec}")),
+        None => {
+            ProgressBar::no_length().with_style(style("{msg:.dim} {spinner} {binary_bytes}, {decimal_bytes_per_sec}"))
+        }
     }
 }
 
@@ -119,7 +127,7 @@ fn style(template: &'static str) -> BarStyle {
 
 /// The progress of one file.
 #[derive(Debug, Clone)]
-pub struct FileMeter {
+pub(crate) struct FileMeter {
     meter: Meter,
     path: Arc<str>,
     total: Option<u64>,
@@ -136,13 +144,13 @@ struct FileState {
 impl FileMeter {
     /// Without JSON events, and without warnings: for a command that expects trouble and tells about it itself.
     #[must_use]
-    pub fn quiet(mut self) -> Self {
+    pub(crate) fn quiet(mut self) -> Self {
         self.events = false;
         self
     }
 
     /// Takes what the library says.
-    pub fn progress(&self, mut progress: Progress) {
+    pub(crate) fn progress(&self, mut progress: Progress) {
         progress.bytes_total = progress.bytes_total.or(self.total);
         let complete = progress.bytes_total == Some(progress.bytes_done);
         let (more, due) = {
@@ -163,7 +171,7 @@ impl FileMeter {
     }
 
     /// Takes what the library warns of.
-    pub fn warning(&self, warning: &Warning) {
+    pub(crate) fn warning(&self, warning: &Warning) {
         let Shared { out, channel, .. } = &*self.meter.0;
         if !self.events {
             return;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::failure::{Failure, Result};
 
 /// A folder that only this user can read, with all folders above it.
-pub fn create_folder(dir: &Path) -> Result {
+pub(crate) fn create_folder(dir: &Path) -> Result {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -16,7 +16,7 @@ pub fn create_folder(dir: &Path) -> Result {
 }
 
 /// Writes the settings whole or not at all, over what is there.
-pub fn write(path: &Path, settings: &toml::Table) -> Result {
+pub(crate) fn write(path: &Path, settings: &toml::Table) -> Result {
     let failed = |error| Failure::io(format!("cannot write {}", path.display()), error);
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 /// The last line of standard error of a command that failed.
 #[derive(Debug, Serialize)]
-pub struct ExitError<'a> {
+pub(crate) struct ExitError<'a> {
     r#type: &'static str,
     exit: u8,
     code: &'a str,
@@ -20,7 +20,7 @@ pub struct ExitError<'a> {
 
 impl<'a> ExitError<'a> {
     /// What is said of a failure.
-    pub fn new(failure: &'a Failure) -> Self {
+    pub(crate) fn new(failure: &'a Failure) -> Self {
         Self {
             r#type: "exit_error",
             exit: failure.exit,
@@ -34,7 +34,7 @@ impl<'a> ExitError<'a> {
 
 /// `dstore.ls/1`
 #[derive(Debug, Serialize)]
-pub struct List {
+pub(crate) struct List {
     schema: &'static str,
     items: Vec<Item>,
 }
@@ -50,7 +50,7 @@ struct Item {
 
 impl List {
     /// Files in the order given.
-    pub fn new(files: &[Head]) -> Self {
+    pub(crate) fn new(files: &[Head]) -> Self {
         let item = |head: &Head| Item {
             path: head.path.to_string(),
             size: head.size,
@@ -64,7 +64,7 @@ impl List {
 
 /// `dstore.stat/1`
 #[derive(Debug, Serialize)]
-pub struct Stat {
+pub(crate) struct Stat {
     schema: &'static str,
     path: String,
     file_id: String,
@@ -89,7 +89,7 @@ struct Shard {
 
 impl Stat {
     /// A file and how its shards are.
-    pub fn new(head: &Head, shards: &[ShardCheck]) -> Self {
+    pub(crate) fn new(head: &Head, shards: &[ShardCheck]) -> Self {
         let shard = |shard: &ShardCheck| Shard {
             index: shard.home.index,
             node: shard.home.node.to_string(),
@@ -115,7 +115,7 @@ impl Stat {
 
 /// A node in `dstore.nodes/1` and `dstore.status/1`.
 #[derive(Debug, Serialize)]
-pub struct Node {
+pub(crate) struct Node {
     id: String,
     address: String,
     state: &'static str,
@@ -130,23 +130,23 @@ pub struct Node {
 
 /// What a node says of itself, in the list of `node status`.
 #[derive(Debug, Serialize)]
-pub struct Info {
+pub(crate) struct Info {
     /// Whether it answered.
-    pub reachable: bool,
+    pub(crate) reachable: bool,
     /// Bytes of shards it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub used: Option<u64>,
+    pub(crate) used: Option<u64>,
     /// Shards it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub shards: Option<u64>,
+    pub(crate) shards: Option<u64>,
     /// The version of dstore it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 impl Node {
     /// A node as registries list it, and what it says of itself, if it was asked.
-    pub fn new(node: &NodeStatus, info: Option<Info>) -> Self {
+    pub(crate) fn new(node: &NodeStatus, info: Option<Info>) -> Self {
         Self {
             id: node.id.to_string(),
             address: node.address.clone(),
@@ -162,82 +162,82 @@ impl Node {
 
 /// `dstore.nodes/1`
 #[derive(Debug, Serialize)]
-pub struct Nodes {
+pub(crate) struct Nodes {
     /// Its name.
-    pub schema: &'static str,
+    pub(crate) schema: &'static str,
     /// Every node that a registry lists.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// How many active nodes an upload needs.
-    pub required: usize,
+    pub(crate) required: usize,
     /// How many there are.
-    pub active: usize,
+    pub(crate) active: usize,
 }
 
 /// `dstore.status/1`
 #[derive(Debug, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The nodes, as in `dstore.nodes/1`.
     #[serde(flatten)]
-    pub nodes: Nodes,
+    pub(crate) nodes: Nodes,
     /// Every registry that is configured.
-    pub registry: Vec<RegistryState>,
+    pub(crate) registry: Vec<RegistryState>,
     /// The ledger.
-    pub ledger: LedgerState,
+    pub(crate) ledger: LedgerState,
     /// The version of this program.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
 }
 
 /// A registry, as seen from here.
 #[derive(Debug, Serialize)]
-pub struct RegistryState {
+pub(crate) struct RegistryState {
     /// How it is named in the configuration.
-    pub address: String,
+    pub(crate) address: String,
     /// Whether it answered.
-    pub reachable: bool,
+    pub(crate) reachable: bool,
     /// Why it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 /// The ledger in use.
 #[derive(Debug, Serialize)]
-pub struct LedgerState {
+pub(crate) struct LedgerState {
     /// `local` or `memory`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Its file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
 }
 
 /// `dstore.ready/1`
 #[derive(Debug, Serialize)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// Its name.
-    pub schema: &'static str,
+    pub(crate) schema: &'static str,
     /// `registry`, `node` or `dev`.
-    pub role: &'static str,
+    pub(crate) role: &'static str,
     /// What others use to reach it.
-    pub address: String,
+    pub(crate) address: String,
     /// Its identity.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// This process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Of `dev`: the client's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dir: Option<String>,
+    pub(crate) dir: Option<String>,
 }
 
 impl Ready {
     /// A role that serves at `address`.
-    pub fn new(role: &'static str, address: String, id: Option<String>) -> Self {
+    pub(crate) fn new(role: &'static str, address: String, id: Option<String>) -> Self {
         Self { schema: "dstore.ready/1", role, address, id, pid: std::process::id(), dir: None }
     }
 }
 
 /// `{"type":"status"}`
 #[derive(Debug, Serialize)]
-pub struct StatusEvent<'a> {
+pub(crate) struct StatusEvent<'a> {
     r#type: &'static str,
     op: &'a str,
     path: &'a str,
@@ -250,7 +250,7 @@ pub struct StatusEvent<'a> {
 
 impl<'a> StatusEvent<'a> {
     /// How far `op` on `path` is.
-    pub fn new(op: &'a str, path: &'a str, progress: Progress) -> Self {
+    pub(crate) fn new(op: &'a str, path: &'a str, progress: Progress) -> Self {
         Self {
             r#type: "status",
             op,
@@ -265,7 +265,7 @@ impl<'a> StatusEvent<'a> {
 
 /// `{"type":"warning"}`
 #[derive(Debug, Serialize)]
-pub struct WarningEvent {
+pub(crate) struct WarningEvent {
     r#type: &'static str,
     code: &'static str,
     path: String,
@@ -278,7 +278,7 @@ pub struct WarningEvent {
 
 impl WarningEvent {
     /// What the library warned of.
-    pub fn new(path: &str, warning: &Warning) -> Self {
+    pub(crate) fn new(path: &str, warning: &Warning) -> Self {
         Self {
             r#type: "warning",
             code: warning.code.as_str(),
@@ -290,7 +290,7 @@ impl WarningEvent {
     }
 
     /// A local file that was left out.
-    pub fn skipped(path: &str, message: &str) -> Self {
+    pub(crate) fn skipped(path: &str, message: &str) -> Self {
         let (path, message) = (path.to_owned(), message.to_owned());
         Self { r#type: "warning", code: "skipped", path, node: None, shard: None, message }
     }
@@ -298,7 +298,7 @@ impl WarningEvent {
 
 /// `{"type":"error"}`: one of several items failed.
 #[derive(Debug, Serialize)]
-pub struct ErrorEvent<'a> {
+pub(crate) struct ErrorEvent<'a> {
     r#type: &'static str,
     path: &'a str,
     code: &'a str,
@@ -308,7 +308,7 @@ pub struct ErrorEvent<'a> {
 
 impl<'a> ErrorEvent<'a> {
     /// Why the item at `path` failed.
-    pub fn new(path: &'a str, failure: &'a Failure) -> Self {
+    pub(crate) fn new(path: &'a str, failure: &'a Failure) -> Self {
         let Failure { code, message, retryable, .. } = failure;
         Self { r#type: "error", path, code, message, retryable: *retryable }
     }
@@ -316,7 +316,7 @@ impl<'a> ErrorEvent<'a> {
 
 /// `{"type":"result"}` with `dstore.put/1` or `dstore.get/1`.
 #[derive(Debug, Serialize)]
-pub struct ResultEvent {
+pub(crate) struct ResultEvent {
     r#type: &'static str,
     schema: &'static str,
     path: String,
@@ -333,7 +333,7 @@ pub struct ResultEvent {
 
 /// A node and where it is.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub struct NodeName {
+pub(crate) struct NodeName {
     id: String,
     address: String,
 }
@@ -352,12 +352,12 @@ fn node_names(head: &Head) -> Vec<NodeName> {
 
 impl ResultEvent {
     /// A put that is durable.
-    pub fn put(committed: &Committed, seconds: f64) -> Self {
+    pub(crate) fn put(committed: &Committed, seconds: f64) -> Self {
         Self { stored: Some(committed.stored), ..Self::new("dstore.put/1", &committed.head, seconds) }
     }
 
     /// A get that is whole; `dst` is the local file, if there is one.
-    pub fn get(head: &Head, seconds: f64, dst: Option<String>) -> Self {
+    pub(crate) fn get(head: &Head, seconds: f64, dst: Option<String>) -> Self {
         Self { dst, ..Self::new("dstore.get/1", head, seconds) }
     }
 
@@ -379,7 +379,7 @@ impl ResultEvent {
 
 /// `dstore.rm/1`: the files that are gone. `dstore.mv/1`: the file at its new path.
 #[derive(Debug, Serialize)]
-pub struct Changed {
+pub(crate) struct Changed {
     schema: &'static str,
     items: Vec<ChangedItem>,
 }
@@ -393,7 +393,7 @@ struct ChangedItem {
 
 impl Changed {
     /// Files, under the name of a shape.
-    pub fn new(schema: &'static str, files: &[Head]) -> Self {
+    pub(crate) fn new(schema: &'static str, files: &[Head]) -> Self {
         let item = |head: &Head| ChangedItem {
             path: head.path.to_string(),
             file_id: head.file_id.to_string(),
@@ -405,70 +405,70 @@ impl Changed {
 
 /// `dstore.init/1`
 #[derive(Debug, Serialize)]
-pub struct Init {
+pub(crate) struct Init {
     /// Its name.
-    pub schema: &'static str,
+    pub(crate) schema: &'static str,
     /// The client's folder.
-    pub dir: String,
+    pub(crate) dir: String,
     /// Whose files it will keep.
-    pub owner: String,
+    pub(crate) owner: String,
     /// The registries it will ask.
-    pub registry: Vec<String>,
+    pub(crate) registry: Vec<String>,
 }
 
 /// `dstore.config/1`
 #[derive(Debug, Serialize)]
-pub struct ConfigDocument {
+pub(crate) struct ConfigDocument {
     /// Its name.
-    pub schema: &'static str,
+    pub(crate) schema: &'static str,
     /// Every setting that has a value.
-    pub settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// A setting; of a secret only whether it is set.
 #[derive(Debug, Serialize)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its name, as in the config file.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its value.
-    pub value: String,
+    pub(crate) value: String,
     /// Where it came from, when that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
+    pub(crate) origin: Option<String>,
 }
 
 /// `dstore.demo/1`
 #[derive(Debug, Serialize)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// Its name.
-    pub schema: &'static str,
+    pub(crate) schema: &'static str,
     /// The file's name.
-    pub file: String,
+    pub(crate) file: String,
     /// Its length.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Bytes on all nodes together.
-    pub stored: u64,
+    pub(crate) stored: u64,
     /// Where each shard went.
-    pub shards: Vec<DemoShard>,
+    pub(crate) shards: Vec<DemoShard>,
     /// The node that was stopped.
-    pub stopped: String,
+    pub(crate) stopped: String,
     /// How long the put took.
-    pub put_seconds: f64,
+    pub(crate) put_seconds: f64,
     /// How long the get took.
-    pub get_seconds: f64,
+    pub(crate) get_seconds: f64,
     /// Whether what came back is what went in.
-    pub identical: bool,
+    pub(crate) identical: bool,
 }
 
 /// A shard in `dstore.demo/1`.
 #[derive(Debug, Serialize)]
-pub struct DemoShard {
+pub(crate) struct DemoShard {
     /// Its index.
-    pub index: u8,
+    pub(crate) index: u8,
     /// Its node.
-    pub node: String,
+    pub(crate) node: String,
     /// The node's address.
-    pub address: String,
+    pub(crate) address: String,
     /// Its length.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }

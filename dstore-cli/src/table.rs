@@ -2,7 +2,7 @@
 
 /// How a column lines up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Align {
+pub(crate) enum Align {
     /// Texts.
     Left,
     /// Numbers.
@@ -10,7 +10,7 @@ pub enum Align {
 }
 
 /// Lines of a table with `indent` spaces before each; the last column is not padded.
-pub fn table<const N: usize>(indent: usize, columns: [(&str, Align); N], rows: &[[String; N]]) -> Vec<String> {
+pub(crate) fn table<const N: usize>(indent: usize, columns: [(&str, Align); N], rows: &[[String; N]]) -> Vec<String> {
     let widths: [usize; N] = std::array::from_fn(|i| {
         let cells = rows.iter().map(|row| row[i].chars().count());
         cells.chain([columns[i].0.chars().count()]).max().unwrap_or(0)

@@ -6,12 +6,12 @@ use bytesize::ByteSize;
 use dstore::rt::Timestamp;
 
 /// `64.0 MiB`
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
 /// `67,108,864`
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -24,7 +24,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// `129 MB/s`; nothing for a time too short to tell.
-pub fn speed(bytes: u64, time: Duration) -> Option<String> {
+pub(crate) fn speed(bytes: u64, time: Duration) -> Option<String> {
     let nanos = time.as_nanos();
     let per_second = (u128::from(bytes) * 1_000_000_000).checked_div(nanos)?;
     let per_second = u64::try_from(per_second).ok().filter(|_| bytes >= 1 << 16)?;
@@ -36,7 +36,7 @@ pub fn speed(bytes: u64, time: Duration) -> Option<String> {
 }
 
 /// `0.52 s`, `3 min 20 s`
-pub fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     match time.as_secs() {
         0..60 => format!("{:.2} s", time.as_secs_f64()),
         seconds => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -44,7 +44,7 @@ pub fn seconds(time: Duration) -> String {
 }
 
 /// `64.0 MiB in 0.52 s (129 MB/s)`
-pub fn amount(bytes: u64, time: Duration) -> String {
+pub(crate) fn amount(bytes: u64, time: Duration) -> String {
     match speed(bytes, time) {
         Some(speed) => format!("{} in {} ({speed})", size(bytes), seconds(time)),
         None => format!("{} in {}", size(bytes), seconds(time)),
@@ -52,18 +52,18 @@ pub fn amount(bytes: u64, time: Duration) -> String {
 }
 
 /// `2026-11-22 15:54`
-pub fn moment(time: Timestamp) -> String {
+pub(crate) fn moment(time: Timestamp) -> String {
     let text = time.to_string();
     text.get(..16).unwrap_or(&text).replace('T', " ")
 }
 
 /// `1 node`, `2 nodes`
-pub fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// A name that does nothing to a terminal: control characters, and those that turn the direction of text, as escapes.
-pub fn harmless(name: &str) -> String {
+pub(crate) fn harmless(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
     for c in name.chars() {
         let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -76,9 +76,13 @@ pub fn harmless(name: &str) -> String {
 }
 
 /// A path as a shell reads it back.
-pub fn shell_quoted(path: &str) -> String {
+pub(crate) fn shell_quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
-    if !path.is_empty() && path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

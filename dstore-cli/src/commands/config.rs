@@ -9,7 +9,7 @@ use crate::table::{Align, table};
 use crate::text;
 
 /// Shows the settings.
-pub fn show(context: &Context, origin: bool) -> Result {
+pub(crate) fn show(context: &Context, origin: bool) -> Result {
     let mut settings = Vec::new();
     let mut add = |name, value: String, from: String| {
         settings.push(Setting { name, value, origin: origin.then_some(from) });

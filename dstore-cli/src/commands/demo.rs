@@ -28,7 +28,7 @@ const MADE_LEN: u64 = 64 << 20;
 const STEP: usize = 1 << 20;
 
 /// Shows it, in a folder that is removed at the end unless `--keep` names it.
-pub async fn run(context: &Context, args: args::Demo) -> Result {
+pub(crate) async fn run(context: &Context, args: args::Demo) -> Result {
     let given = args.file.as_deref().map(check_file).transpose()?;
     let keep = context.config.value(&dstore::config::Key::KEEP).map(|dir| PathBuf::from(dir.text()));
     let Some(dir) = keep else {
@@ -54,11 +54,11 @@ fn check_file(file: &Path) -> Result<PathBuf> {
 }
 
 fn check_empty(dir: &Path) -> Result {
-    match fs::read_dir(dir) {
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Failure::io(format!("cannot use {}", dir.display()), error)),
-        Ok(mut entries) if entries.next().is_none() => Ok(()),
-        Ok(_) => Err(Failure::new("already_exists", format!("{} is not empty", dir.display()))
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new("already_exists", format!("{} is not empty", dir.display()))
             .hint("name a folder that is empty or does not exist yet")),
     }
 }
@@ -100,7 +100,11 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     for line in shard_lines(&network, &committed) {
         say(&line)?;
     }
-    say(&format!("\n   Stored {}, {} with what makes up for lost shards.", text::amount(size, put), text::size(committed.stored)))?;
+    say(&format!(
+        "\n   Stored {}, {} with what makes up for lost shards.",
+        text::amount(size, put),
+        text::size(committed.stored)
+    ))?;
 
     let first = committed.head.shards.first().map(|shard| shard.node);
     let stopped = network.nodes.iter().position(|node| node.as_ref().map(|node| node.id()) == first).unwrap_or(0);
@@ -146,7 +150,7 @@ fn make_file(dir: &Path) -> Result<PathBuf> {
         let mut file = BufWriter::new(File::create_new(&path)?);
         let mut step = vec![0; STEP];
         for _ in 0..MADE_LEN / STEP as u64 {
-            getrandom::fill(&mut step)?;
+            getrandom::fill(&mut step).map_err(|error| io::Error::other(error.to_string()))?;
             file.write_all(&step)?;
         }
         file.flush()
@@ -195,7 +199,8 @@ fn shard_lines(network: &LocalNetwork, committed: &Committed) -> Vec<String> {
 
 /// Where two files begin to differ; `None` when they are the same.
 fn compare(a: &Path, b: &Path) -> Result<Option<u64>> {
-    let open = |path: &Path| File::open(path).map_err(|error| Failure::io(format!("cannot read {}", path.display()), error));
+    let open =
+        |path: &Path| File::open(path).map_err(|error| Failure::io(format!("cannot read {}", path.display()), error));
     let (mut a_file, mut b_file) = (open(a)?, open(b)?);
     let (mut a_step, mut b_step) = (vec![0; STEP], vec![0; STEP]);
     let mut offset = 0;

@@ -20,7 +20,7 @@ use crate::text;
 const NODES: usize = 4;
 
 /// Runs until a signal comes. A later run on the same folder has the same keys, ports and files.
-pub async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
+pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
     create_folder(&context.dir)?;
     let dir = std::fs::canonicalize(&context.dir)
         .map_err(|error| Failure::io(format!("cannot use the folder {}", context.dir.display()), error))?;
@@ -94,5 +94,6 @@ fn remember(dir: &Path, network: &LocalNetwork) -> Result {
 /// Whether the client's config names the registry that runs.
 fn names(client: &Path, registry: &str) -> Result<bool> {
     let file = ConfigFile::open(client.join(config::CONFIG_FILE))?;
-    Ok(file.is_some_and(|file| file.setting(&Key::REGISTRY).is_some_and(|known| known.split(',').any(|r| r == registry))))
+    Ok(file
+        .is_some_and(|file| file.setting(&Key::REGISTRY).is_some_and(|known| known.split(',').any(|r| r == registry))))
 }

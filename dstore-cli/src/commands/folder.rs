@@ -125,14 +125,13 @@ fn skipped(out: &Output, path: &str, what: &str) {
 fn item(src: &Path, prefix: &str, entry: &walkdir::DirEntry) -> Result<(PathBuf, FilePath, u64)> {
     let below = entry.path().strip_prefix(src).unwrap_or(entry.path());
     let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-    let parts = parts.ok_or_else(|| {
-        Failure::new("invalid_path", format!("the name {} is not UTF-8", entry.path().display()))
-    })?;
+    let parts = parts
+        .ok_or_else(|| Failure::new("invalid_path", format!("the name {} is not UTF-8", entry.path().display())))?;
     let below = parts.join("/");
     let path = FilePath::new(if prefix.is_empty() { below } else { format!("{prefix}/{below}") })?;
-    let metadata = entry.metadata().map_err(|error| {
-        Failure::io(format!("cannot read {}", entry.path().display()), error.into())
-    })?;
+    let metadata = entry
+        .metadata()
+        .map_err(|error| Failure::io(format!("cannot read {}", entry.path().display()), error.into()))?;
     Ok((entry.path().to_owned(), path, metadata.len()))
 }
 
@@ -143,7 +142,8 @@ pub(super) async fn get(context: &Context, prefix: &str, dst: &Path) -> Result {
     let mut files: Vec<Head> = client.list(prefix).try_collect().await?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     if files.is_empty() {
-        let text = if prefix.is_empty() { "there are no files".to_owned() } else { format!("no file below {prefix:?}") };
+        let text =
+            if prefix.is_empty() { "there are no files".to_owned() } else { format!("no file below {prefix:?}") };
         return Err(Failure::new("not_found", text).hint("`dstore-cli ls` lists the files that are there"));
     }
     std::fs::create_dir_all(dst)

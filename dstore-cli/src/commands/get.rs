@@ -18,7 +18,7 @@ use crate::shape::ResultEvent;
 use crate::text;
 
 /// Gets what was named.
-pub async fn run(context: &Context, args: Get) -> Result {
+pub(crate) async fn run(context: &Context, args: Get) -> Result {
     let to_stdout = args.dst.as_deref() == Some(Path::new("-"));
     if let Some(prefix) = args.path.strip_suffix('/') {
         if to_stdout {
@@ -44,7 +44,11 @@ async fn all(context: &Context, prefix: &str, dst: Option<PathBuf>) -> Result {
         Some(dst) => dst,
         None => destination::below(Path::new(""), &last_part(&path)).or_else(|failure| {
             // That the folder exists is fine.
-            if Path::new(last_part(&path).as_str()).is_dir() { Ok(last_part(&path).as_str().into()) } else { Err(failure) }
+            if Path::new(last_part(&path).as_str()).is_dir() {
+                Ok(last_part(&path).as_str().into())
+            } else {
+                Err(failure)
+            }
         })?,
     };
     folder::get(context, &format!("{prefix}/"), &dst).await
@@ -80,7 +84,12 @@ async fn one(context: &Context, path: &FilePath, local: &Path) -> Result {
         out.event(Channel::Out, &result);
     }
     let amount = text::amount(head.size, elapsed);
-    out.note(&format!("got {}: version {}, {amount}, to {}", text::harmless(path.as_str()), head.version, local.display()));
+    out.note(&format!(
+        "got {}: version {}, {amount}, to {}",
+        text::harmless(path.as_str()),
+        head.version,
+        local.display()
+    ));
     Ok(())
 }
 
@@ -93,7 +102,7 @@ pub(super) async fn save(client: &Client, path: &FilePath, local: &Path, meter: 
 }
 
 /// Writes a file to standard output as it comes; every byte was checked before.
-pub async fn to_stdout(context: &Context, path: String) -> Result {
+pub(crate) async fn to_stdout(context: &Context, path: String) -> Result {
     let path = FilePath::new(path)?;
     let client = context.client().await?;
     let out = &context.out;

@@ -12,7 +12,7 @@ use crate::settings_file::{create_folder, write};
 use crate::shape::Init;
 
 /// Sets up the client in the folder of `context`.
-pub fn run(context: &Context) -> Result {
+pub(crate) fn run(context: &Context) -> Result {
     let registries = context.required_registries()?;
     let dir = &context.dir;
     if dir.join(config::CONFIG_FILE).exists() {

@@ -9,7 +9,7 @@ use crate::shape::List;
 use crate::text;
 
 /// Lists files whose path starts with `prefix`.
-pub async fn run(context: &Context, prefix: String) -> Result {
+pub(crate) async fn run(context: &Context, prefix: String) -> Result {
     let client = context.client().await?;
     let mut files: Vec<Head> = client.list(&prefix).try_collect().await?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -22,7 +22,8 @@ pub async fn run(context: &Context, prefix: String) -> Result {
 /// Size, time, version and path; the path last and, for a terminal, without what could drive it.
 fn lines(files: &[Head], terminal: bool) -> Vec<String> {
     let versions = files.iter().map(|head| format!("v{}", head.version));
-    let rows: Vec<_> = files.iter().zip(versions).map(|(head, version)| (text::size(head.size), version, head)).collect();
+    let rows: Vec<_> =
+        files.iter().zip(versions).map(|(head, version)| (text::size(head.size), version, head)).collect();
     let widest = |cells: &mut dyn Iterator<Item = &String>| cells.map(String::len).max().unwrap_or(0);
     let sizes = widest(&mut rows.iter().map(|(size, ..)| size));
     let versions = widest(&mut rows.iter().map(|(_, version, _)| version));

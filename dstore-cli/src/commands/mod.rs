@@ -25,7 +25,7 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 
 /// Obeys a command.
-pub async fn run(command: Command, context: &Context, interrupt: &mut Interrupt) -> Result {
+pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Interrupt) -> Result {
     match command {
         Command::Dev => dev::run(context, interrupt).await,
         Command::Node(Node::Run(_)) => node::run(context, interrupt).await,

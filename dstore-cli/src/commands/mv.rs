@@ -8,7 +8,7 @@ use crate::shape::Changed;
 use crate::text;
 
 /// Moves the file at `from` to `to`. No shard moves.
-pub async fn run(context: &Context, from: String, to: String) -> Result {
+pub(crate) async fn run(context: &Context, from: String, to: String) -> Result {
     let (from, to) = (FilePath::new(from)?, FilePath::new(to)?);
     let client = context.client().await?;
     let head = client.rename(from.as_str(), to.as_str()).await?;

@@ -1,6 +1,5 @@
 //! `node run` and `node status`.
 
-use bytesize::ByteSize;
 use dstore::StorageNode;
 use dstore::config::Key;
 use dstore::id::NodeId;
@@ -17,7 +16,7 @@ use crate::table::{Align, table};
 use crate::text;
 
 /// Runs a storage node until a signal comes.
-pub async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
+pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
     let config = &context.config;
     let registries = context.required_registries()?;
     create_folder(&context.dir)?;
@@ -70,7 +69,7 @@ pub async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
 }
 
 /// Asks one node, or all that the registries list.
-pub async fn status(context: &Context, id: Option<NodeId>) -> Result {
+pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
     let client = context.asking_client().await?;
     let network = client.network().await?;
     let chosen: Vec<_> = network.nodes.iter().filter(|node| id.is_none_or(|id| node.id == id)).collect();

@@ -19,7 +19,7 @@ use crate::shape::ResultEvent;
 use crate::text;
 
 /// Stores what was named.
-pub async fn run(context: &Context, args: Put) -> Result {
+pub(crate) async fn run(context: &Context, args: Put) -> Result {
     let mode = mode(context)?;
     if args.src == Path::new("-") {
         let path = args.path.ok_or_else(|| {

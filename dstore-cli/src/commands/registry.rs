@@ -17,7 +17,7 @@ use crate::shape::Ready;
 use crate::text;
 
 /// Runs a registry until a signal comes.
-pub async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
+pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
     let config = &context.config;
     create_folder(&context.dir)?;
     let listen = config.value(&Key::LISTEN).map_or("127.0.0.1:4100".to_owned(), |listen| listen.text().to_owned());
@@ -57,7 +57,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Lists the nodes that the registries know.
-pub async fn nodes(context: &Context) -> Result {
+pub(crate) async fn nodes(context: &Context) -> Result {
     let client = context.asking_client().await?;
     let network = client.network().await?;
     for (address, why) in &network.unreachable {

@@ -9,7 +9,7 @@ use crate::shape::Changed;
 use crate::text;
 
 /// Removes the files at `paths`, those that can be.
-pub async fn run(context: &Context, paths: Vec<String>) -> Result {
+pub(crate) async fn run(context: &Context, paths: Vec<String>) -> Result {
     let paths = paths.into_iter().map(FilePath::new).collect::<Result<Vec<_>, _>>()?;
     let client = context.client().await?;
     let out = &context.out;

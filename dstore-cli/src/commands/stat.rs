@@ -9,7 +9,7 @@ use crate::table::{Align, table};
 use crate::text;
 
 /// Shows the file at `path`.
-pub async fn run(context: &Context, path: String) -> Result {
+pub(crate) async fn run(context: &Context, path: String) -> Result {
     let path = FilePath::new(path)?;
     let client = context.client().await?;
     let (head, shards) = client.check(path.as_str()).await?;
@@ -25,7 +25,12 @@ fn lines(head: &Head, shards: &[ShardCheck]) -> Vec<String> {
     let nodes = text::count(head.tolerates_nodes, "node");
     let mut lines = vec![
         text::harmless(head.path.as_str()),
-        format!("  size       {} ({} bytes), {} with parity and padding", text::size(head.size), head.size, text::size(stored)),
+        format!(
+            "  size       {} ({} bytes), {} with parity and padding",
+            text::size(head.size),
+            head.size,
+            text::size(stored)
+        ),
         format!("  version    {}, stored {}", head.version, head.created),
         format!("  scheme     {}: any {data} of {all} shards are enough, {nodes} may be lost", head.scheme),
         format!("  content    {}", hex::encode(head.content_hash)),

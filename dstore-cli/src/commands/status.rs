@@ -10,7 +10,7 @@ use crate::table::{Align, table};
 use crate::text;
 
 /// Shows how everything is.
-pub async fn run(context: &Context) -> Result {
+pub(crate) async fn run(context: &Context) -> Result {
     let registries = context.required_registries()?;
     let client = context.asking_client().await?;
     let ledger = ledger(context)?;
