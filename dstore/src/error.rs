@@ -153,6 +153,9 @@ pub enum PeerProblem {
     /// No connection, or it broke.
     #[error("cannot be reached")]
     Unavailable,
+    /// It answers, but cannot connect to the address that we announced to it.
+    #[error("cannot connect back to the address announced to it")]
+    NoWayBack,
     /// Connected, but no progress for the time stated.
     #[error("made no progress for {0:?}")]
     Timeout(Duration),
@@ -270,6 +273,7 @@ impl Error {
                 PeerProblem::Denied => "permission_denied",
                 PeerProblem::Missing => "not_found",
                 PeerProblem::Unavailable
+                | PeerProblem::NoWayBack
                 | PeerProblem::WrongKeyOrNetwork
                 | PeerProblem::Version(..)
                 | PeerProblem::Protocol

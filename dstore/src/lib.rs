@@ -1,6 +1,7 @@
 //! Keep private files on disks that other people own.
 
 pub mod address;
+mod announce;
 pub mod client;
 pub mod config;
 pub mod erasure;
@@ -13,10 +14,12 @@ pub mod ledger;
 pub mod manifest;
 pub mod merkle;
 pub mod net;
+pub mod node;
 pub mod noise;
 pub mod path;
 pub mod placement;
 pub mod proto;
+pub mod registry;
 pub mod rt;
 pub mod scheme;
 pub mod seal;
@@ -35,5 +38,7 @@ pub use identity::ServerIdentity;
 pub use keys::Owner;
 pub use ledger::{LocalLedger, MemoryLedger};
 pub use net::{Limits, ServerHandle};
+pub use node::{NodeHandle, StorageNode, StorageNodeBuilder};
 pub use path::FilePath;
+pub use registry::{Registry, RegistryBuilder, RegistryHandle};
 pub use scheme::{Padding, Scheme};

@@ -202,7 +202,7 @@ impl Drop for Admission {
 }
 
 /// Addresses that one party can have many of count as one.
-fn source_of(address: IpAddr) -> IpAddr {
+pub(crate) fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

@@ -16,7 +16,7 @@ use crate::rt::Elapsed;
 
 pub(crate) use dial::Dialer;
 pub use gate::Limits;
-pub(crate) use gate::{Gate, is_private};
+pub(crate) use gate::{Gate, is_private, source_of};
 pub(crate) use link::{Body, Link, LinkReader, LinkWriter, MAX_DATA_LEN};
 pub(crate) use registry::RegistryLink;
 pub use server::ServerHandle;
@@ -63,6 +63,7 @@ impl LinkError {
                 Refusal::NoSpace | Refusal::Quota => PeerProblem::NoSpace,
                 Refusal::Denied | Refusal::Expired => PeerProblem::Denied,
                 Refusal::NotFound => PeerProblem::Missing,
+                Refusal::Unreachable => PeerProblem::NoWayBack,
                 Refusal::Malformed | Refusal::Unsupported | Refusal::Mismatch => PeerProblem::Protocol,
                 _ => PeerProblem::Failed,
             },

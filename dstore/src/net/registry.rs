@@ -27,6 +27,11 @@ impl RegistryLink {
         dialer.connect(&address.endpoint, local, &expected).await.map(Self)
     }
 
+    /// Whether it is too old to be used for another question.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.0.is_retired()
+    }
+
     /// Asks and waits for the answer.
     pub(crate) async fn ask(&mut self, request: &RegistryRequest) -> Result<RegistryReply, LinkError> {
         let reply = self.0.call(&proto::encode(request), MAX_NODE_LIST_LEN, ANSWER).await?;

@@ -36,7 +36,12 @@ impl Authority {
     }
 
     /// What the bearer of `signed` may touch, if it allows `rights` now, here, to this peer.
-    pub(super) fn token(&mut self, signed: &Signed<Token>, rights: &[Rights], now: Timestamp) -> Result<Token, Refusal> {
+    pub(super) fn token(
+        &mut self,
+        signed: &Signed<Token>,
+        rights: &[Rights],
+        now: Timestamp,
+    ) -> Result<Token, Refusal> {
         let token = match self.seen.iter().find(|(known, _)| known.is_same(signed)) {
             Some((_, token)) => token.clone(),
             None => {
@@ -107,7 +112,14 @@ mod tests {
     }
 
     fn token() -> Token {
-        Token { node: NODE, name: name(), rights: Rights::Read, holder: Some(PEER), not_before: now(), not_after: now().after(HOUR) }
+        Token {
+            node: NODE,
+            name: name(),
+            rights: Rights::Read,
+            holder: Some(PEER),
+            not_before: now(),
+            not_after: now().after(HOUR),
+        }
     }
 
     fn judge(token: &Token, now: Timestamp) -> Result<Token, Refusal> {

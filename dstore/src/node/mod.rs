@@ -228,7 +228,9 @@ impl StorageNodeBuilder {
         };
         let store: Arc<dyn ShardStore> = match (self.store, self.dir) {
             (Some(store), _) => store,
-            (None, Some(dir)) => Arc::new(DiskStore::open(dir, self.disk.capacity(self.config.capacity), rt.clone()).await?),
+            (None, Some(dir)) => {
+                Arc::new(DiskStore::open(dir, self.disk.capacity(self.config.capacity), rt.clone()).await?)
+            }
             (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
         };
         let listen = self.listen;
@@ -246,10 +248,19 @@ impl StorageNodeBuilder {
             None => local.to_string(),
         };
         if !is_endpoint(&endpoint) {
-            return Err(Error::config(format!("{endpoint:?} is no public address: write host:port, at most 64 characters")));
+            return Err(Error::config(format!(
+                "{endpoint:?} is no public address: write host:port, at most 64 characters"
+            )));
         }
         let limits = self.config.limits.clone();
-        let core = Arc::new(NodeCore { rt: rt.clone(), identity, network: self.network, store, config: self.config, usage: Mutex::default() });
+        let core = Arc::new(NodeCore {
+            rt: rt.clone(),
+            identity,
+            network: self.network,
+            store,
+            config: self.config,
+            usage: Mutex::default(),
+        });
         let served = Identity {
             id: core.identity.id(),
             transport: core.identity.transport().clone(),

@@ -12,8 +12,8 @@ use crate::id::ShardRoot;
 use crate::merkle::BlockRange;
 use crate::net::{Body, Link, LinkError, Service, Serving};
 use crate::proto::{
-    BlockRequest, Deletion, MAX_READ_BLOCKS, MAX_SMALL_LEN, NodeInfo, NodeReply, NodeRequest, PutEnd, PutOffer, Receipt,
-    Refusal, Rights, ShardHealth, ShardStatus, Signed, Token, decode, encode,
+    BlockRequest, Deletion, MAX_READ_BLOCKS, MAX_SMALL_LEN, NodeInfo, NodeReply, NodeRequest, PutEnd, PutOffer,
+    Receipt, Refusal, Rights, ShardHealth, ShardStatus, Signed, Token, decode, encode,
 };
 use crate::rt::BoxFuture;
 use crate::store::{ProvedBlocks, ShardKey, ShardState, ShardWriter, StoreError, StoredShard};
@@ -56,7 +56,7 @@ fn refusal(error: &StoreError) -> Refusal {
         StoreError::Damaged => Refusal::Damaged,
         StoreError::Exists(_) => Refusal::Denied,
         StoreError::Failed { .. } => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+            tracing::error!(%error, "the store failed");
             Refusal::Failed
         }
     }
@@ -72,7 +72,8 @@ impl Service for NodeCore {
     fn serve(self: Arc<Self>, link: Link, serving: Serving) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let me = (self.identity.id(), self.network);
-            let authority = Authority::new(me, link.session, link.peer, link.remote.ip(), self.config.open_to_strangers);
+            let authority =
+                Authority::new(me, link.session, link.peer, link.remote.ip(), self.config.open_to_strangers);
             let mut connection = Connection { node: self, link, authority };
             while let Some(request) = serving.next(&mut connection.link).await {
                 let outcome = connection.answer(&request).await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use async_std::net::{TcpListener, TcpStream};
+use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use super::{BoxFuture, Env, Job, Listener, Socket, Timestamp};
 
@@ -95,6 +95,10 @@ impl Env for AsyncStdEnv {
 
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Socket>> {
         Box::pin(async move { socket(TcpStream::connect(address).await?) })
+    }
+
+    fn resolve(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(address.to_socket_addrs().await?.collect()) })
     }
 
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {

@@ -126,6 +126,17 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
     /// Those of name look-up and connection.
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Socket>>;
 
+    /// The addresses that `host:port` stands for.
+    ///
+    /// Unless overridden, only addresses written as numbers are known.
+    ///
+    /// # Errors
+    /// Those of name look-up.
+    fn resolve(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let parsed = address.parse().map(|address| vec![address]);
+        Box::pin(async move { parsed.map_err(|_| io::Error::from(io::ErrorKind::Unsupported)) })
+    }
+
     /// Listens at `host:port`; port 0 chooses a free one.
     ///
     /// # Errors
@@ -231,6 +242,10 @@ impl Rt {
 
     pub(crate) async fn dial(&self, address: &str) -> io::Result<Socket> {
         self.0.dial(address.to_owned()).await
+    }
+
+    pub(crate) async fn resolve(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
+        self.0.resolve(address.to_owned()).await
     }
 
     pub(crate) async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {

@@ -48,6 +48,12 @@ impl MemoryStore {
         byte.map(|byte| *byte = !*byte).is_some()
     }
 
+    /// The bytes of all shards, in the order of their ids. For tests.
+    #[must_use]
+    pub fn contents(&self) -> Vec<Vec<u8>> {
+        self.shared.shards().values().map(|entry| entry.bytes.clone()).collect()
+    }
+
     /// The ids of all shards, in order. For tests.
     #[must_use]
     pub fn ids(&self) -> Vec<ShardId> {

@@ -21,7 +21,7 @@ use crate::ledger::MemoryLedger;
 use crate::node::{NodeHandle, StorageNode};
 use crate::registry::{Registry, RegistryHandle};
 use crate::rt::Rt;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, ShardState, ShardStore};
 
 use super::memory_net::{HostEnv, MemoryNet};
 
@@ -65,8 +65,16 @@ impl Cluster {
         let owner = std::iter::repeat_with(|| Owner::from_secret(&rt.random())).flatten().next();
         let owner = owner.expect("all but one in 2^127 candidates are valid");
         let ledger = MemoryLedger::new(rt);
-        let mut cluster =
-            Self { net, registry_env, registry_identity, registry: Some(registry), address, nodes: vec![], ledger, owner };
+        let mut cluster = Self {
+            net,
+            registry_env,
+            registry_identity,
+            registry: Some(registry),
+            address,
+            nodes: vec![],
+            ledger,
+            owner,
+        };
         for _ in 0..nodes {
             cluster.add_node(CAPACITY).await?;
         }
@@ -160,6 +168,28 @@ impl Cluster {
         for id in store.ids() {
             store.flip(id, 0);
         }
+    }
+
+    /// Starts node `index` again with an empty store, as after the loss of its disk.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub async fn wipe(&mut self, index: usize) -> Result<()> {
+        self.kill(index);
+        self.nodes[index].store = MemoryStore::new(CAPACITY);
+        self.restart(index).await
+    }
+
+    /// How many shards the nodes keep, without those that are retired.
+    pub async fn live_shards(&self) -> usize {
+        let mut live = 0;
+        for node in &self.nodes {
+            for id in node.store.ids() {
+                let shard = node.store.stat(id).await;
+                live += usize::from(shard.is_ok_and(|shard| shard.state == ShardState::Live));
+            }
+        }
+        live
     }
 
     /// Starts node `index` again with what it kept, at its old address; ready when it is registered.

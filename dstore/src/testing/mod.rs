@@ -2,7 +2,9 @@
 
 mod cluster;
 pub mod conformance;
+mod faults;
 mod memory_net;
 
 pub use cluster::Cluster;
+pub use faults::BrokenLedger;
 pub use memory_net::{HostEnv, MemoryNet};

@@ -1,0 +1,170 @@
+//! Nodes die, hang and rot: what is tolerated reads, what is not ends in the right error.
+
+use dstore::error::FaultKind;
+use dstore::{Error, Scheme, WarningCode};
+use futures_lite::future::block_on;
+
+use super::{Warnings, cluster_of, noise};
+
+#[test]
+fn a_file_reads_back_after_the_loss_of_any_one_of_three_nodes() {
+    block_on(async {
+        for lost in 0..3 {
+            let (mut cluster, client) = cluster_of(3).await;
+            let content = noise(3_000_000);
+            let committed = client.put("a/b.bin", &content[..]).await.expect("stored");
+            assert_eq!(committed.head.tolerates_nodes, 1);
+            cluster.kill(lost);
+            assert!(client.get("a/b.bin").bytes().await.expect("read") == content, "node {lost} lost");
+        }
+    });
+}
+
+/// With one shard at each of six nodes, all 15 losses of two shards.
+#[test]
+fn a_file_reads_back_after_the_loss_of_any_two_of_six_shards() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(6).await;
+        let content = noise(200_000);
+        client.put("x", &content[..]).await.expect("stored");
+        for first in 0..6 {
+            for second in first + 1..6 {
+                cluster.kill(first);
+                cluster.kill(second);
+                assert!(client.get("x").bytes().await.expect("read") == content, "{first} and {second} lost");
+                cluster.restart(first).await.expect("restarted");
+                cluster.restart(second).await.expect("restarted");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_high_scheme_survives_any_two_of_three_nodes() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(3).await;
+        let content = noise(300_000);
+        let committed = client.put("x", &content[..]).scheme(Scheme::HIGH).await.expect("stored");
+        assert_eq!(committed.head.tolerates_nodes, 2);
+        cluster.kill(0);
+        cluster.kill(2);
+        assert!(client.get("x").bytes().await.expect("read") == content);
+    });
+}
+
+#[test]
+fn with_two_of_three_nodes_dead_the_error_counts_and_names_what_is_missing() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(3).await;
+        client.put("x", &noise(500_000)[..]).await.expect("stored");
+        cluster.kill(0);
+        cluster.kill(1);
+        let error = client.get("x").bytes().await.expect_err("too few");
+        assert_eq!(error.code(), "not_enough_shards");
+        assert!(error.is_retryable());
+        let Error::NotEnoughShards { found, needed, missing } = error else { panic!("{error}") };
+        assert_eq!((found, needed, missing.len()), (2, 4, 4));
+        for dead in [0, 1] {
+            assert_eq!(missing.iter().filter(|fault| fault.node == cluster.node_id(dead)).count(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_dead_node_that_comes_back_serves_again() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(3).await;
+        let content = noise(500_000);
+        client.put("x", &content[..]).await.expect("stored");
+        cluster.kill(0);
+        cluster.kill(1);
+        client.get("x").bytes().await.expect_err("too few");
+        cluster.restart(0).await.expect("restarted");
+        assert!(client.get("x").bytes().await.expect("read") == content);
+    });
+}
+
+#[test]
+fn a_node_that_hangs_is_answered_with_parity() {
+    block_on(async {
+        let (cluster, _) = cluster_of(3).await;
+        let client = cluster.client_builder().hedge_after(std::time::Duration::from_millis(20)).connect().await.expect("a client");
+        let content = noise(5_000_000);
+        let committed = client.put("x", &content[..]).await.expect("stored");
+        let first = cluster.index_of(committed.head.shards[0].node).expect("a member");
+        cluster.hang(first);
+        let warnings = Warnings::default();
+        let read = client.get("x").warnings(warnings.hook()).bytes().await.expect("read");
+        assert!(read == content);
+        assert!(warnings.codes().contains(&WarningCode::NodeSlow), "{:?}", warnings.list());
+        assert!(warnings.list().iter().any(|warning| warning.node == cluster.node_id(first)));
+    });
+}
+
+#[test]
+fn a_corrupt_node_costs_a_warning_that_names_it_and_never_a_wrong_byte() {
+    block_on(async {
+        let (cluster, client) = cluster_of(3).await;
+        for len in [1_000, 1_000_000] {
+            let content = noise(len);
+            let committed = client.put("x", &content[..]).await.expect("stored");
+            let first = cluster.index_of(committed.head.shards[0].node).expect("a member");
+            cluster.corrupt(first);
+            let warnings = Warnings::default();
+            let read = client.get("x").warnings(warnings.hook()).bytes().await.expect("read");
+            assert!(read == content);
+            let warning = warnings.list().into_iter().find(|w| w.code == WarningCode::BlockCorrupt).expect("a warning");
+            assert_eq!(warning.node, cluster.node_id(first));
+            cluster.corrupt(first);
+        }
+    });
+}
+
+#[test]
+fn too_many_corrupt_shards_on_living_nodes_are_unrecoverable() {
+    block_on(async {
+        let (cluster, client) = cluster_of(3).await;
+        client.put("x", &noise(1_000_000)[..]).await.expect("stored");
+        cluster.corrupt(0);
+        cluster.corrupt(1);
+        let error = client.get("x").bytes().await.expect_err("too few intact");
+        assert_eq!(error.code(), "unrecoverable");
+        let Error::Unrecoverable { found, needed, faults } = error else { panic!("{error}") };
+        assert_eq!((found, needed), (2, 4));
+        assert!(faults.iter().all(|fault| fault.kind == FaultKind::Corrupt));
+    });
+}
+
+#[test]
+fn a_corrupt_node_and_a_dead_one_together_are_not_final() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(3).await;
+        client.put("x", &noise(1_000_000)[..]).await.expect("stored");
+        cluster.corrupt(0);
+        cluster.kill(1);
+        let error = client.get("x").bytes().await.expect_err("too few");
+        assert_eq!(error.code(), "not_enough_shards", "the dead node may come back");
+    });
+}
+
+#[test]
+fn check_tells_how_every_shard_is() {
+    use dstore::ShardHealth::{Missing, Ok, Unreachable};
+    block_on(async {
+        let (mut cluster, client) = cluster_of(4).await;
+        client.put("x", &noise(500_000)[..]).await.expect("stored");
+        let (head, checks) = client.check("x").await.expect("checked");
+        assert!(checks.iter().all(|check| check.state == Ok));
+        let [dead, empty] = [0, 1].map(|at| cluster.index_of(head.shards[at].node).expect("a member"));
+        cluster.kill(dead);
+        cluster.wipe(empty).await.expect("restarted");
+        for check in client.check("x").await.expect("checked").1 {
+            let expected = match cluster.index_of(check.home.node) {
+                Some(node) if node == dead => Unreachable,
+                Some(node) if node == empty => Missing,
+                _ => Ok,
+            };
+            assert_eq!(check.state, expected, "shard {}", check.home.index);
+        }
+    });
+}
