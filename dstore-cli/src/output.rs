@@ -87,7 +87,8 @@ pub(crate) struct Output {
     pub(crate) progress: When,
     /// Bars being shown: messages go above them.
     pub(crate) bars: MultiProgress,
-    stdout_closed: Arc<AtomicBool>,
+    /// Whether its reader has gone away.
+    pub(crate) stdout_closed: Arc<AtomicBool>,
 }
 
 impl Output {

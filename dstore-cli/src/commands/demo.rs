@@ -89,7 +89,7 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
         say(&line)?;
     }
 
-    say("\n2. Encrypt the file, cut it into 6 shards of which any 4 are enough, and store them.\n")?;
+    say("\n2. Encrypt it, and store it as 6 shards. Any 4 of them are enough to get it back.\n")?;
     let client = client(dir, &network).await?;
     let meter = Meter::start(out, "put", &name, Some(size), Channel::Out);
     let follow = meter.file(path.as_str(), Some(size)).quiet();
@@ -100,16 +100,14 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     for line in shard_lines(&network, &committed) {
         say(&line)?;
     }
-    say(&format!(
-        "\n   Stored {}, {} with what makes up for lost shards.",
-        text::amount(size, put),
-        text::size(committed.stored)
-    ))?;
+    say(&format!("\n   Stored {}.", text::amount(size, put)))?;
+    say(&format!("   On the nodes' disks: {}, spare shards included.", text::size(committed.stored)))?;
 
     let first = committed.head.shards.first().map(|shard| shard.node);
     let stopped = network.nodes.iter().position(|node| node.as_ref().map(|node| node.id()) == first).unwrap_or(0);
-    let lost = committed.head.shards.iter().filter(|shard| Some(shard.node) == first).count();
-    say(&format!("\n3. Stop node {}. {} are gone with it.", stopped + 1, text::count(lost, "shard")))?;
+    let lost = committed.head.shards.iter().filter(|shard| Some(shard.node) == first);
+    let lost: Vec<_> = lost.map(|shard| shard.index.to_string()).collect();
+    say(&format!("\n3. Stop node {}. Shards {} are gone with it.", stopped + 1, lost.join(" and ")))?;
     // Dropped, not shut down: a node that fails does not say goodbye.
     drop(network.nodes[stopped].take());
 
@@ -179,7 +177,7 @@ fn shard_lines(network: &LocalNetwork, committed: &Committed) -> Vec<String> {
     let row = |shard: &dstore::ShardHome| {
         let node = network.nodes.iter().flatten().position(|node| node.id() == shard.node);
         [
-            (shard.index + 1).to_string(),
+            shard.index.to_string(),
             if usize::from(shard.index) < scheme.data() { "data".to_owned() } else { "spare".to_owned() },
             node.map_or_else(|| shard.node.short(), |node| format!("node {}", node + 1)),
             shard.address.clone(),

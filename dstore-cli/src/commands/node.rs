@@ -62,7 +62,13 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
         } else {
             context.out.line(&address)?;
         }
-        or(async { drop(interrupt.next().await) }, node.closed()).await;
+        or(
+            async {
+                interrupt.next().await;
+            },
+            node.closed(),
+        )
+        .await;
     }
     serve_until(node.shutdown(), interrupt).await;
     Ok(())

@@ -38,14 +38,23 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     } else {
         context.out.line(&address)?;
     }
-    or(async { drop(interrupt.next().await) }, registry.closed()).await;
+    or(
+        async {
+            interrupt.next().await;
+        },
+        registry.closed(),
+    )
+    .await;
     serve_until(registry.shutdown(), interrupt).await;
     Ok(())
 }
 
 /// Waits for an orderly end, unless a second signal asks for a quick one.
 pub(super) async fn serve_until(shutdown: impl Future<Output = ()>, interrupt: &mut Interrupt) {
-    or(shutdown, async { drop(interrupt.next().await) }).await;
+    or(shutdown, async {
+        interrupt.next().await;
+    })
+    .await;
 }
 
 /// A number of bytes, such as `10GiB`.
