@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What options like `--color` take.
+const WHEN: [&str; 3] = ["auto", "always", "never"];
+
 const EXAMPLES: &str = "\
 Try it:        dstore-cli demo
 First steps:   dstore-cli init --registry dsr1:...@host:port
@@ -15,7 +18,7 @@ and most as a_b in DIR/config.toml. `dstore-cli config show --origin` tells whic
 Exit codes: 0 fine, 2 usage, 3 partly failed, 4 not found, 5 try again later,
 6 data damaged, 7 denied, 8 configuration, 9 exists or version conflict.";
 
-/// Keep private files on other people's disks: encrypted, spread over several nodes, readable when a node is gone.
+/// Keep private files on other people's disks: encrypted, spread out, safe when a disk is lost
 #[derive(Debug, Parser)]
 #[command(name = "dstore-cli", version, after_help = EXAMPLES, max_term_width = 100, infer_long_args = false)]
 #[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
@@ -32,7 +35,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
-    /// Folder of this client, node or registry [default: the platform's data folder]
+    /// Folder of this client, node or registry [default: your data folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Config file [default: DIR/config.toml]
@@ -41,31 +44,31 @@ pub(crate) struct Common {
     /// File with variables [default: .env in the current folder]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
-    /// Registry to find nodes through, as `registry run` prints it; may be given more than once
+    /// Registry to find nodes through; may be given more than once
     #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', value_parser = check::registry)]
     pub(crate) registry: Vec<String>,
-    /// Where the records of files are kept [default: local]
-    #[arg(long, global = true, value_name = "KIND", value_parser = ["local", "memory"])]
+    /// Where the records of files are kept: local or memory [default: local]
+    #[arg(long, global = true, value_name = "KIND", value_parser = ["local", "memory"], hide_possible_values = true)]
     pub(crate) ledger: Option<String>,
-    /// Label of the network; nodes of another label cannot be reached [default: dstore]
+    /// Label of the network that nodes and clients share [default: dstore]
     #[arg(long, global = true, value_name = "LABEL")]
     pub(crate) network: Option<String>,
     /// For how long a step may make no progress [default: 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = check::duration)]
     pub(crate) timeout: Option<String>,
-    /// Print JSON: one document, or one line for each event of a transfer
+    /// Print JSON; for transfers, one line an event
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Progress bars [default: auto]
-    #[arg(long, global = true, value_name = "WHEN", value_parser = ["auto", "always", "never"])]
+    /// Progress bars: auto, always or never [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = WHEN, hide_possible_values = true)]
     pub(crate) progress: Option<String>,
-    /// Colours [default: auto]
-    #[arg(long, global = true, value_name = "WHEN", value_parser = ["auto", "always", "never"])]
+    /// Colours: auto, always or never [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = WHEN, hide_possible_values = true)]
     pub(crate) color: Option<String>,
     /// Say nothing but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Say more: causes of errors and a log; -vv and -vvv for even more
+    /// Say more: causes of errors, and a log; twice for details
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -123,8 +126,8 @@ pub(crate) struct Put {
     pub(crate) src: PathBuf,
     /// Path to store it at; of a folder, what its files' paths start with [default: the name of SRC]
     pub(crate) path: Option<String>,
-    /// What it may replace [default: overwrite]
-    #[arg(long, value_name = "MODE")]
+    /// What it may replace: overwrite (anything), create (nothing), update (one version) [default: overwrite]
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
     pub(crate) mode: Option<Mode>,
     /// Replace this version and no other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -132,19 +135,17 @@ pub(crate) struct Put {
     /// Data and parity shards: 4+2 costs 1.5 times the bytes [default: 4+2]
     #[arg(long, value_name = "K+M", value_parser = check::scheme)]
     pub(crate) scheme: Option<String>,
-    /// How the length is hidden: padme costs at most 12 % [default: padme]
-    #[arg(long, value_name = "HOW", value_parser = ["padme", "none"])]
+    /// How the length is hidden: padme (at most 12 % more) or none [default: padme]
+    #[arg(long, value_name = "HOW", value_parser = ["padme", "none"], hide_possible_values = true)]
     pub(crate) padding: Option<String>,
 }
 
 /// `--mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// Whatever is there.
+    // No help on these: it would blow up the help of the whole command.
     Overwrite,
-    /// Nothing: a file that exists is an error.
     Create,
-    /// The version that --if-version names.
     Update,
 }
 

@@ -65,8 +65,8 @@ impl Context {
         if registries.is_empty() {
             let file = self.dir.join(config::CONFIG_FILE);
             return Err(Failure::new("config", "no registry is set: DSTORE_REGISTRY is empty")
-                .hint("give --registry dsr1:..., or set DSTORE_REGISTRY in the environment or in .env,")
-                .hint(format!("or put registry = [\"dsr1:...\"] into {}", file.display()))
+                .hint("name one with --registry dsr1:..., or as DSTORE_REGISTRY in the environment or in .env")
+                .hint(format!("to keep it, run dstore-cli init --registry dsr1:..., which writes {}", file.display()))
                 .hint("a registry prints its address when it starts: dstore-cli registry run"));
         }
         Ok(registries)
@@ -91,9 +91,9 @@ impl Context {
         if config::owner(&self.config, &self.dir)?.is_none() {
             let file = self.dir.join(config::OWNER_FILE);
             return Err(Failure::new("config", format!("no owner key: {} is not there", file.display()))
-                .hint("make one: dstore-cli init --registry dsr1:...")
-                .hint("or set ETH_PRIVATE_KEY or ETH_PRIVATE_KEY_FILE in the environment or in .env,")
-                .hint("or name the folder that has it with --dir or DSTORE_DIR"));
+                .hint("make one with dstore-cli init --registry dsr1:...")
+                .hint("if you have one, set ETH_PRIVATE_KEY or ETH_PRIVATE_KEY_FILE in the environment or in .env")
+                .hint("if it is in another folder, name that with --dir or DSTORE_DIR"));
         }
         if config::ledger_kind(&self.config)? == config::LedgerKind::Memory {
             self.out.warning("with --ledger memory, what is stored is forgotten when this command ends");

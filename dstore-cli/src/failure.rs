@@ -89,12 +89,21 @@ impl From<Error> for Failure {
         Self {
             code: error.code(),
             exit: exit_code(error.code()),
-            message: error.to_string(),
+            message: message(&error),
             hints: hint(&error).map(ToOwned::to_owned).into_iter().collect(),
             causes,
             retryable: error.is_retryable(),
             printed: false,
         }
+    }
+}
+
+fn message(error: &Error) -> String {
+    match error {
+        Error::Io { what, source } if source.kind() == io::ErrorKind::NotFound => {
+            format!("{what}: no such file or folder")
+        }
+        error => error.to_string(),
     }
 }
 

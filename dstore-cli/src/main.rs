@@ -83,7 +83,8 @@ fn log(context: &Context) {
 impl From<&clap::Error> for Failure {
     fn from(error: &clap::Error) -> Self {
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or("wrong usage");
-        Self::usage(first.strip_prefix("error: ").unwrap_or(first))
+        let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let first = lines.join(" ");
+        Self::usage(first.strip_prefix("error: ").unwrap_or(&first))
     }
 }

@@ -8,6 +8,8 @@ use crate::shape::{ConfigDocument, Setting};
 use crate::table::{Align, table};
 use crate::text;
 
+const NOT_SET: &str = "(not set)";
+
 /// Shows the settings.
 pub(crate) fn show(context: &Context, origin: bool) -> Result {
     let mut settings = Vec::new();
@@ -21,14 +23,15 @@ pub(crate) fn show(context: &Context, origin: bool) -> Result {
                 add(key.name, context.dir.display().to_string(), from);
             }
             (_, Some(value)) => add(key.name, value.to_string(), value.origin.to_string()),
-            (&Key::OWNER_KEY, None) => {
-                if let OwnerKey::Folder(path) = config::owner_key(&context.config, &context.dir)?
-                    && path.exists()
-                {
+            (&Key::OWNER_KEY, None) => match config::owner_key(&context.config, &context.dir)? {
+                OwnerKey::Folder(path) if path.exists() => {
                     let from = path.display().to_string();
                     add(key.name, format!("set (from {from})"), from);
                 }
-            }
+                OwnerKey::Folder(_) if !context.out.json => add(key.name, NOT_SET.into(), "-".into()),
+                _ => {}
+            },
+            (&Key::REGISTRY, None) if !context.out.json => add(key.name, NOT_SET.into(), "-".into()),
             (_, None) => {}
         }
     }
