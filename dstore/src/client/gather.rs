@@ -99,7 +99,7 @@ impl Gather {
                 running.push(fetch(shard));
             }
             if running.len() + found < scheme.data() {
-                return Err(self.too_few(found, &asked));
+                return Err(self.too_few(held, running).await);
             }
             let wait = if late { self.client.settings.timeout } else { self.client.settings.hedge_after };
             let next = select(running.next(), self.client.rt.sleep(wait)).await;
@@ -119,7 +119,7 @@ impl Gather {
                     let waiting = asked.iter().copied().filter(|shard| held[*shard].is_none());
                     self.note_slow(waiting.collect(), late);
                     if late {
-                        return Err(self.too_few(found, &asked));
+                        return Err(self.too_few(held, running).await);
                     }
                     late = true;
                 }
@@ -174,20 +174,31 @@ impl Gather {
         self.reporter.warn(Warning { code, node, address, shard: Some(index) });
     }
 
-    /// Why a window cannot be had: a node that may come back makes the difference.
-    fn too_few(&self, found: usize, asked: &BTreeSet<usize>) -> Error {
-        let state = self.state();
-        let needed = self.shape.scheme().data();
-        let fault = |(shard, kind): &(usize, FaultKind)| {
-            let (node, address, index) = whom(&self.shards[*shard].0);
-            Fault::new(node, &address, Some(index), kind.clone())
+    /// Why a window cannot be had. What is still under way may add to what was found, or to what is wrong.
+    async fn too_few<F>(&self, held: Vec<Option<Vec<u8>>>, mut running: FuturesUnordered<F>) -> Error
+    where
+        F: Future<Output = (usize, Result<Fetched, Trouble>)>,
+    {
+        let mut found = held.iter().flatten().count();
+        let rest = async {
+            while let Some((shard, result)) = running.next().await {
+                match result {
+                    Ok(_) => found += 1,
+                    Err(trouble) => self.note_trouble(shard, trouble),
+                }
+            }
         };
-        let mut faults: Vec<_> = state.faults.clone();
+        let _ = self.client.rt.timeout(self.client.settings.hedge_after, rest).await;
+        let needed = self.shape.scheme().data();
+        let mut faults = self.state().faults.clone();
         faults.sort_by_key(|(shard, _)| *shard);
-        let hopeful = faults.iter().any(|(_, kind)| may_heal(kind)) || asked.len() + faults.len() < needed;
-        // A window that fails early has asked only some: the others count as found.
-        let found = found.max(self.shards.len() - faults.len()).min(needed.saturating_sub(1));
-        let faults = faults.iter().map(fault).collect();
+        // A holder that may come back makes the difference, and so does one that has not answered yet.
+        let hopeful = faults.iter().any(|(_, kind)| may_heal(kind)) || found + faults.len() < self.shards.len();
+        let fault = |(shard, kind): (usize, FaultKind)| {
+            let (node, address, index) = whom(&self.shards[shard].0);
+            Fault::new(node, &address, Some(index), kind)
+        };
+        let faults = faults.into_iter().map(fault).collect();
         if hopeful {
             Error::NotEnoughShards { found, needed, missing: faults }
         } else {

@@ -9,7 +9,7 @@ use super::source::OpenSource;
 use super::upload::{Failed, Order, Upload};
 use super::{Client, Committed, Head, Shared, Source};
 use crate::error::{Error, Fault, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{MAX_ATTRIBUTES, MAX_ATTRIBUTES_LEN, Manifest};
 use crate::path::FilePath;
 use crate::placement::nodes_needed;
 use crate::rt::BoxFuture;
@@ -106,6 +106,7 @@ impl Put {
         let client = &self.client.0;
         let scheme = self.scheme.unwrap_or(client.settings.scheme);
         check_tolerance(scheme, client.settings.tolerate)?;
+        check_attributes(&self.attributes)?;
         let slot = Slot::read(client, FilePath::new(self.path)?).await?;
         let expected = self.mode.expected(&slot)?;
         let order = Order {
@@ -161,6 +162,19 @@ fn check_tolerance(scheme: Scheme, tolerate: usize) -> Result<()> {
         Some(_) => Ok(()),
         None => Err(Error::config(format!("scheme {scheme} cannot survive the loss of {tolerate} nodes"))),
     }
+}
+
+fn check_attributes(attributes: &[(String, String)]) -> Result<()> {
+    let len: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let too_large =
+        |what, size: usize, limit: usize| Err(Error::TooLarge { what, size: size as u64, limit: limit as u64 });
+    if attributes.len() > MAX_ATTRIBUTES {
+        return too_large("the number of attributes", attributes.len(), MAX_ATTRIBUTES);
+    }
+    if len > MAX_ATTRIBUTES_LEN {
+        return too_large("the length of all attributes (bytes)", len, MAX_ATTRIBUTES_LEN);
+    }
+    Ok(())
 }
 
 /// Attempts with ever fewer nodes, as long as the source can start over.

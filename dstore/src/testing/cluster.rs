@@ -150,6 +150,7 @@ impl Cluster {
     /// Ends node `index` as a power cut would: without a word, all its connections with it.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].running = None;
+        self.net.close_ports(self.nodes[index].env.ip());
     }
 
     /// Makes node `index` silent: it keeps its connections, takes new ones, and never answers.
@@ -228,6 +229,7 @@ impl Cluster {
     /// Ends the registry as a power cut would.
     pub fn kill_registry(&mut self) {
         self.registry = None;
+        self.net.close_ports(self.registry_env.ip());
     }
 
     /// Starts the registry again, at its old address and with an empty memory.
@@ -235,7 +237,7 @@ impl Cluster {
     /// # Errors
     /// None in practice.
     pub async fn restart_registry(&mut self) -> Result<()> {
-        self.registry = None;
+        self.kill_registry();
         let port = self.address.endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
         self.registry = Some(start_registry(&self.registry_env, &self.registry_identity, port).await?);
         Ok(())

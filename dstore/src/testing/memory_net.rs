@@ -52,6 +52,11 @@ impl MemoryNet {
         HostEnv { machine: Arc::new(AsyncStdEnv::new()), net: self.clone(), ip }
     }
 
+    /// Closes every port of the host at `ip` at once; its tasks may still be ending.
+    pub fn close_ports(&self, ip: IpAddr) {
+        self.state().listening.retain(|address, _| address.ip() != ip);
+    }
+
     /// From now on the host at `ip` says nothing and takes nothing, and its streams stay open.
     pub fn hang(&self, ip: IpAddr) {
         self.state().hung.entry(ip).or_default();
@@ -171,9 +176,9 @@ impl Env for HostEnv {
             if state.listening.contains_key(&local) {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
-            state.listening.insert(local, queue);
+            state.listening.insert(local, queue.clone());
             drop(state);
-            Ok(Box::new(Ear { net, local, accepted }) as Box<dyn Listener>)
+            Ok(Box::new(Ear { net, local, queue: queue.downgrade(), accepted }) as Box<dyn Listener>)
         })
     }
 }
@@ -181,6 +186,7 @@ impl Env for HostEnv {
 struct Ear {
     net: MemoryNet,
     local: SocketAddr,
+    queue: async_channel::WeakSender<Socket>,
     accepted: async_channel::Receiver<Socket>,
 }
 
@@ -196,7 +202,12 @@ impl Listener for Ear {
 
 impl Drop for Ear {
     fn drop(&mut self) {
-        self.net.state().listening.remove(&self.local);
+        // Unless the port was closed and opened again meanwhile.
+        let Some(own) = self.queue.upgrade() else { return };
+        let mut state = self.net.state();
+        if state.listening.get(&self.local).is_some_and(|queue| queue.same_channel(&own)) {
+            state.listening.remove(&self.local);
+        }
     }
 }
 

@@ -88,7 +88,12 @@ fn a_dead_node_that_comes_back_serves_again() {
 fn a_node_that_hangs_is_answered_with_parity() {
     block_on(async {
         let (cluster, _) = cluster_of(3).await;
-        let client = cluster.client_builder().hedge_after(std::time::Duration::from_millis(20)).connect().await.expect("a client");
+        let client = cluster
+            .client_builder()
+            .hedge_after(std::time::Duration::from_millis(20))
+            .connect()
+            .await
+            .expect("a client");
         let content = noise(5_000_000);
         let committed = client.put("x", &content[..]).await.expect("stored");
         let first = cluster.index_of(committed.head.shards[0].node).expect("a member");

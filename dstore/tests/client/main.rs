@@ -2,7 +2,6 @@
 
 mod ancestor;
 mod executors;
-mod hostile;
 mod loss;
 mod ranges;
 mod refusals;

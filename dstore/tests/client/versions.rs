@@ -1,8 +1,8 @@
 //! Several writers and several versions of one path.
 
 use dstore::{Error, PutMode};
-use futures_lite::{StreamExt, future};
 use futures_lite::future::block_on;
+use futures_lite::{StreamExt, future};
 
 use super::{cluster_of, noise};
 
