@@ -49,7 +49,7 @@ impl Context {
         let config = config.file(file);
         let out = output(&config)?;
         for warning in config.warnings() {
-            out.warning(&warning);
+            out.warning("config", &warning);
         }
         Ok(Self { config, dir, out })
     }
@@ -64,8 +64,8 @@ impl Context {
         let registries = self.registries()?;
         if registries.is_empty() {
             let file = self.dir.join(config::CONFIG_FILE);
-            return Err(Failure::new("config", "no registry is set: DSTORE_REGISTRY is empty")
-                .hint("name one with --registry dsr1:..., or as DSTORE_REGISTRY in the environment or in .env")
+            return Err(Failure::new("config", "no registry is set, neither with --registry nor as DSTORE_REGISTRY")
+                .hint("set DSTORE_REGISTRY=dsr1:... in the environment or in .env")
                 .hint(format!("to keep it, run dstore-cli init --registry dsr1:..., which writes {}", file.display()))
                 .hint("a registry prints its address when it starts: dstore-cli registry run"));
         }
@@ -96,7 +96,8 @@ impl Context {
                 .hint("if it is in another folder, name that with --dir or DSTORE_DIR"));
         }
         if config::ledger_kind(&self.config)? == config::LedgerKind::Memory {
-            self.out.warning("with --ledger memory, what is stored is forgotten when this command ends");
+            self.out
+                .warning("ledger_memory", "with --ledger memory, what is stored is forgotten when this command ends");
         }
         Ok(change(config::client(&self.config, &self.dir)?).connect().await?)
     }

@@ -8,7 +8,7 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 
 use crate::failure::{BROKEN_PIPE, Failure, INTERRUPTED, Result};
-use crate::shape::ExitError;
+use crate::shape::{ExitError, WarningEvent};
 
 /// When to show something that only some places can show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) enum Channel {
     Out,
     /// Standard error.
     Err,
+    /// Nowhere: the command tells its story itself.
+    None,
 }
 
 /// How a transfer shows how far it is.
@@ -129,6 +131,7 @@ impl Output {
     pub(crate) fn event(&self, channel: Channel, event: &impl Serialize) {
         match channel {
             Channel::Err => self.error_line(&json(event)),
+            Channel::None => {}
             Channel::Out if self.stdout_closed.load(Ordering::Relaxed) => {}
             Channel::Out => {
                 if self.line(&json(event)).is_err() {
@@ -145,9 +148,11 @@ impl Output {
         }
     }
 
-    /// Something that went wrong and stopped nothing.
-    pub(crate) fn warning(&self, text: &str) {
-        if !self.quiet && !self.json {
+    /// Something that went wrong and stopped nothing; `code` is its stable word.
+    pub(crate) fn warning(&self, code: &'static str, text: &str) {
+        if self.json {
+            self.error_line(&json(&WarningEvent::general(code, text)));
+        } else if !self.quiet {
             self.error_line(&format!("{} {text}", self.painted("warning:", "33")));
         }
     }

@@ -55,13 +55,7 @@ impl Meter {
     /// Starts to follow one file.
     pub(crate) fn file(&self, path: &str, total: Option<u64>) -> FileMeter {
         let state = FileState { done: 0, last_event: None };
-        let file = FileMeter {
-            meter: self.clone(),
-            path: path.into(),
-            total,
-            state: Arc::new(Mutex::new(state)),
-            events: true,
-        };
+        let file = FileMeter { meter: self.clone(), path: path.into(), total, state: Arc::new(Mutex::new(state)) };
         let mut start = Progress::default();
         start.bytes_total = total;
         file.progress(start);
@@ -132,7 +126,6 @@ pub(crate) struct FileMeter {
     path: Arc<str>,
     total: Option<u64>,
     state: Arc<Mutex<FileState>>,
-    events: bool,
 }
 
 #[derive(Debug)]
@@ -142,13 +135,6 @@ struct FileState {
 }
 
 impl FileMeter {
-    /// Without JSON events, and without warnings: for a command that expects trouble and tells about it itself.
-    #[must_use]
-    pub(crate) fn quiet(mut self) -> Self {
-        self.events = false;
-        self
-    }
-
     /// Takes what the library says.
     pub(crate) fn progress(&self, mut progress: Progress) {
         progress.bytes_total = progress.bytes_total.or(self.total);
@@ -165,7 +151,7 @@ impl FileMeter {
         };
         self.meter.add(more, progress.bytes_total);
         let Shared { out, op, channel, .. } = &*self.meter.0;
-        if out.json && due && self.events {
+        if out.json && due {
             out.event(*channel, &StatusEvent::new(op, &self.path, progress));
         }
     }
@@ -173,13 +159,10 @@ impl FileMeter {
     /// Takes what the library warns of.
     pub(crate) fn warning(&self, warning: &Warning) {
         let Shared { out, channel, .. } = &*self.meter.0;
-        if !self.events {
-            return;
-        }
-        if out.json {
+        if out.json || *channel == Channel::None {
             out.event(*channel, &WarningEvent::new(&self.path, warning));
         } else {
-            out.warning(&format!("{}: {warning}", text::harmless(&self.path)));
+            out.warning(warning.code.as_str(), &format!("{}: {warning}", text::harmless(&self.path)));
         }
     }
 }

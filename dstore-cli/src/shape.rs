@@ -268,7 +268,8 @@ impl<'a> StatusEvent<'a> {
 pub(crate) struct WarningEvent {
     r#type: &'static str,
     code: &'static str,
-    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,7 +283,7 @@ impl WarningEvent {
         Self {
             r#type: "warning",
             code: warning.code.as_str(),
-            path: path.to_owned(),
+            path: Some(path.to_owned()),
             node: Some(warning.node.to_string()),
             shard: warning.shard,
             message: warning.to_string(),
@@ -291,8 +292,12 @@ impl WarningEvent {
 
     /// A local file that was left out.
     pub(crate) fn skipped(path: &str, message: &str) -> Self {
-        let (path, message) = (path.to_owned(), message.to_owned());
-        Self { r#type: "warning", code: "skipped", path, node: None, shard: None, message }
+        Self { path: Some(path.to_owned()), ..Self::general("skipped", message) }
+    }
+
+    /// A warning that concerns no file.
+    pub(crate) fn general(code: &'static str, message: &str) -> Self {
+        Self { r#type: "warning", code, path: None, node: None, shard: None, message: message.to_owned() }
     }
 }
 

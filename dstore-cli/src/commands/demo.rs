@@ -89,10 +89,10 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
         say(&line)?;
     }
 
-    say("\n2. Encrypt it, and store it as 6 shards. Any 4 of them are enough to get it back.\n")?;
+    say("\n2. Encrypt it and store it as 6 shards. Any 4 of them are enough to read it.\n")?;
     let client = client(dir, &network).await?;
-    let meter = Meter::start(out, "put", &name, Some(size), Channel::Out);
-    let follow = meter.file(path.as_str(), Some(size)).quiet();
+    let meter = Meter::start(out, "put", &name, Some(size), Channel::None);
+    let follow = meter.file(path.as_str(), Some(size));
     let started = Instant::now();
     let committed = put::transfer(&client, Source::file(&original), &path, PutMode::Create, follow).await?;
     let put = started.elapsed();
@@ -116,9 +116,9 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     let back = dir.join("back");
     create_folder(&back)?;
     let back = back.join(&name);
-    let meter = Meter::start(out, "get", &name, Some(size), Channel::Out);
+    let meter = Meter::start(out, "get", &name, Some(size), Channel::None);
     let started = Instant::now();
-    get::save(&client, &path, &back, meter.file(path.as_str(), Some(size)).quiet()).await?;
+    get::save(&client, &path, &back, meter.file(path.as_str(), Some(size))).await?;
     let get = started.elapsed();
     drop(meter);
     say(&format!("\n   Got {}.", text::amount(size, get)))?;

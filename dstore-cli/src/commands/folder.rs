@@ -118,7 +118,7 @@ fn skipped(out: &Output, path: &str, what: &str) {
     if out.json {
         out.event(Channel::Out, &WarningEvent::skipped(path, &format!("{what}: skipped")));
     } else {
-        out.warning(&format!("{}: {what}: skipped", text::harmless(path)));
+        out.warning("skipped", &format!("{}: {what}: skipped", text::harmless(path)));
     }
 }
 

@@ -116,7 +116,10 @@ pub(crate) async fn to_stdout(context: &Context, path: String) -> Result {
     // In a thread of its own: a reader that stops reading must not keep a signal from ending us.
     let mut stdout = Unblock::new(io::stdout());
     while let Some(bytes) = stream.next().await {
-        stdout.write_all(&bytes?).await.map_err(Failure::stdout)?;
+        if let Err(error) = stdout.write_all(&bytes?).await {
+            // The writing thread is gone, and has left what it met.
+            return Err(Failure::stdout(stdout.flush().await.err().unwrap_or(error)));
+        }
     }
     stdout.flush().await.map_err(Failure::stdout)?;
     let seconds = meter.elapsed().as_secs_f64();

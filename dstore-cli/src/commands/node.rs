@@ -1,8 +1,11 @@
 //! `node run` and `node status`.
 
-use dstore::StorageNode;
+use std::time::Duration;
+
 use dstore::config::Key;
 use dstore::id::NodeId;
+use dstore::rt::Rt;
+use dstore::{NodeHandle, StorageNode};
 use futures_lite::future::or;
 use futures_util::future::join_all;
 
@@ -14,6 +17,9 @@ use crate::settings_file::create_folder;
 use crate::shape::{Info, Node, Nodes, Ready};
 use crate::table::{Align, table};
 use crate::text;
+
+/// How long a node waits for a registry before it says that it does.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a storage node until a signal comes.
 pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
@@ -48,7 +54,7 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     let address = public.unwrap_or_else(|| node.address().to_string());
     context.out.note(&format!("node {} listens at {}; waiting for a registry", node.id().short(), node.address()));
     let registered = async {
-        node.registered().await;
+        registered(context, &node).await;
         true
     };
     let ready = or(registered, async {
@@ -72,6 +78,29 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     }
     serve_until(node.shutdown(), interrupt).await;
     Ok(())
+}
+
+/// Ready when a registry lists the node. Until then, says now and then why none does.
+async fn registered(context: &Context, node: &NodeHandle) {
+    let (rt, mut told) = (Rt::default(), None);
+    loop {
+        let listed = async {
+            node.registered().await;
+            true
+        };
+        let waited = async {
+            rt.env().sleep(PATIENCE).await;
+            false
+        };
+        if or(listed, waited).await {
+            return;
+        }
+        let why = node.registration_error().map(|error| error.to_string());
+        if let Some(why) = why.as_ref().filter(|_| why != told) {
+            context.out.warning("unregistered", &format!("no registry has accepted this node yet: {why}"));
+        }
+        told = why;
+    }
 }
 
 /// Asks one node, or all that the registries list.

@@ -70,7 +70,7 @@ pub(crate) async fn nodes(context: &Context) -> Result {
     let client = context.asking_client().await?;
     let network = client.network().await?;
     for (address, why) in &network.unreachable {
-        context.out.warning(&format!("registry {address}: {why}"));
+        context.out.warning("registry_unreachable", &format!("registry {address}: {why}"));
     }
     if context.out.json {
         let (active, required) = (network.active, network.required);

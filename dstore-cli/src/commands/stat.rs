@@ -26,9 +26,9 @@ fn lines(head: &Head, shards: &[ShardCheck]) -> Vec<String> {
     let mut lines = vec![
         text::harmless(head.path.as_str()),
         format!(
-            "  size       {} ({} bytes), {} with parity and padding",
+            "  size       {} bytes ({}), {} on the nodes",
+            text::grouped(head.size),
             text::size(head.size),
-            head.size,
             text::size(stored)
         ),
         format!("  version    {}, stored {}", head.version, head.created),

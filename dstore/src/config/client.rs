@@ -130,9 +130,21 @@ pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
         builder = builder.padding(padding);
     }
     Ok(match ledger_kind(config)? {
-        LedgerKind::Local => builder.ledger(LocalLedger::open(dir.join(LEDGER_FILE))?),
+        LedgerKind::Local => {
+            create_private(dir)?;
+            builder.ledger(LocalLedger::open(dir.join(LEDGER_FILE))?)
+        }
         LedgerKind::Memory => builder.ledger(MemoryLedger::default()),
     })
+}
+
+/// Makes the folder, for this user only, unless it is there: an owner from the environment comes without one.
+fn create_private(dir: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|error| Error::io(format!("cannot make the folder {}", dir.display()), error))
 }
 
 fn padding(text: &str) -> Result<Padding, String> {
