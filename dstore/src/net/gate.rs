@@ -36,6 +36,8 @@ pub struct Limits {
     pub per_key: usize,
     /// Time between two requests, after which a connection is closed (60 s).
     pub idle_timeout: Duration,
+    /// While a message is under way, 64 KiB arrive, or are taken, in each time of this length (10 s); else the connection ends.
+    pub progress_window: Duration,
 }
 
 impl Default for Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             per_private_source: 512,
             per_key: 16,
             idle_timeout: Duration::from_secs(60),
+            progress_window: super::link::PROGRESS_WINDOW,
         }
     }
 }

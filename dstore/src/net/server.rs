@@ -241,7 +241,7 @@ impl Connection {
             }
             Ok(Err(_)) | Err(_) => return,
         };
-        let mut link = Link::new(self.rt.clone(), socket, session, peer);
+        let mut link = Link::new(self.rt.clone(), socket, session, peer).with_window(self.limits.progress_window);
         if !admission.authenticated(peer) {
             link.writer.abort(Refusal::Busy);
             let _ = link.writer.flush().await;

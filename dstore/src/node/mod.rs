@@ -2,6 +2,8 @@
 
 mod authority;
 mod service;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -55,7 +57,6 @@ pub struct StorageNode;
 
 impl StorageNode {
     /// The settings of a new node.
-    #[must_use]
     pub fn builder() -> StorageNodeBuilder {
         StorageNodeBuilder::default()
     }

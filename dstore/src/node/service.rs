@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join;
+use futures_util::TryFutureExt;
+use futures_util::future::try_join;
 
 use super::NodeCore;
 use super::authority::{Authority, lease_until};
@@ -217,9 +218,8 @@ impl Connection {
                 }
                 break;
             }
-            let (written, gathered) = join(writer.append(bytes), self.gather()).await;
-            written.map_err(midway)?;
-            next = gathered?;
+            let written = writer.append(bytes).map_err(midway);
+            ((), next) = try_join(written, self.gather().map_err(Failure::from)).await?;
         }
         let end = self.link.reader.control(crate::proto::MAX_CONTROL_LEN, self.node.config.limits.idle_timeout).await?;
         let end: PutEnd = decode("end of a put", &end).map_err(|_| Refusal::Malformed)?;
@@ -272,7 +272,7 @@ impl Connection {
         let (shard, range) = self.blocks(request).await?;
         let store = &self.node.store;
         let id = shard.key.id;
-        let mut piece = |first: u64| {
+        let piece = |first: u64| {
             let count = READ_BLOCKS.min(range.first() + range.count() - first);
             BlockRange::new(shard.len, first, count)
         };
