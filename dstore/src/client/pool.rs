@@ -206,7 +206,12 @@ impl Lease {
     }
 }
 
-async fn exchange(link: &mut Link, request: &[u8], body: Option<&[u8]>, wait: Duration) -> Result<NodeReply, LinkError> {
+async fn exchange(
+    link: &mut Link,
+    request: &[u8],
+    body: Option<&[u8]>,
+    wait: Duration,
+) -> Result<NodeReply, LinkError> {
     link.writer.control(request);
     let sent = match body {
         Some(body) => link.writer.body(body).await,

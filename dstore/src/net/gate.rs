@@ -267,7 +267,9 @@ mod tests {
         let gate = Gate::new(Limits { connections: 20, ..Limits::default() });
         let greedy = enter_many(&gate, LOCAL, 20);
         assert_eq!(greedy.len(), 20);
-        greedy.iter().for_each(|admission| assert!(admission.authenticated(NoiseKey::new([admission.id as u8; 32]))));
+        greedy.iter().for_each(|admission| {
+            assert!(admission.authenticated(NoiseKey::new([u8::try_from(admission.id).expect("few"); 32])))
+        });
         greedy[0].set_busy(true);
         assert!(enter(&gate, LOCAL).is_none(), "its own place would be no gain");
         let _small = enter(&gate, PUBLIC).expect("the greedy one loses one");

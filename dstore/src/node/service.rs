@@ -156,8 +156,11 @@ impl Connection {
         }
     }
 
-    /// Refuses what would take the peer's account over its quota.
+    /// Refuses what would take the peer's account over its quota, and everything while draining.
     async fn check_quota(&self, len: u64) -> Result<(), Refusal> {
+        if self.node.draining.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Refusal::NoSpace);
+        }
         let config = &self.node.config;
         let usage = self.node.store.account_usage(self.link.peer).await.map_err(|error| refusal(&error))?;
         let fits = usage.used.saturating_add(len) <= config.quota_bytes && usage.shards < config.quota_shards;
