@@ -30,6 +30,7 @@
 //! |---|---|
 //! | [`client`] | puts, gets, and everything else that an owner does with files |
 //! | [`node`], [`registry`] | the two roles that serve |
+//! | [`config`] | a client from settings in maps and files that the caller hands over |
 //! | [`ledger`], [`store`] | the ports behind which records and shards live; write your own |
 //! | [`error`], [`id`], [`path`], [`scheme`] | causes of failure, names, and the ways to cut a file |
 //! | [`keys`], [`keyfile`], [`identity`], [`address`] | who an owner and a server are, and how they are written down |
