@@ -263,6 +263,7 @@ impl Error {
                 io::ErrorKind::NotFound => "not_found",
                 io::ErrorKind::PermissionDenied => "permission_denied",
                 io::ErrorKind::StorageFull => "no_space",
+                io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => "config",
                 _ => "internal",
             },
             Self::Internal { .. } => "internal",

@@ -28,15 +28,21 @@ impl Owner {
         })
     }
 
+    /// A new owner from the environment's entropy, whose key is nowhere else yet.
+    #[must_use]
+    pub fn generate(rt: &Rt) -> Self {
+        std::iter::repeat_with(|| Self::from_secret(&rt.random()))
+            .flatten()
+            .next()
+            .expect("all but one in 2^127 candidates are valid")
+    }
+
     /// Makes a new owner and writes its key to a file that does not exist yet, mode 0600.
     ///
     /// # Errors
     /// [`Error::Io`], also when the file exists.
     pub fn create(path: impl AsRef<Path>, rt: &Rt) -> Result<Self> {
-        let owner = std::iter::repeat_with(|| Self::from_secret(&rt.random()))
-            .flatten()
-            .next()
-            .expect("all but one in 2^127 candidates are valid");
+        let owner = Self::generate(rt);
         owner.save(path)?;
         Ok(owner)
     }
@@ -122,13 +128,13 @@ pub fn write_secret(path: &Path, text: &str) -> Result<()> {
 }
 
 #[cfg(unix)]
-fn is_open_to_others(metadata: &fs::Metadata) -> bool {
+pub(crate) fn is_open_to_others(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt;
     metadata.permissions().mode() & 0o077 != 0
 }
 
 #[cfg(not(unix))]
-fn is_open_to_others(_: &fs::Metadata) -> bool {
+pub(crate) fn is_open_to_others(_: &fs::Metadata) -> bool {
     false
 }
 

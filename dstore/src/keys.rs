@@ -51,7 +51,9 @@ pub fn shard_id(cap_pk: &[u8; 33], index: u8, generation: u32) -> ShardId {
 pub struct SivKey([u8; 64]);
 
 impl SivKey {
-    pub(crate) fn as_bytes(&self) -> &[u8; 64] {
+    /// The key.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }
 

@@ -3,6 +3,7 @@
 pub mod address;
 mod announce;
 pub mod client;
+pub mod config;
 pub mod erasure;
 pub mod error;
 pub mod id;

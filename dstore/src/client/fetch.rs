@@ -28,7 +28,6 @@ const TOKEN_FRESH: Duration = Duration::from_secs(1800);
 /// One shard at its node.
 #[derive(Clone)]
 pub(super) struct ShardAccess {
-    pub(super) index: usize,
     pub(super) node: NodePlace,
     pub(super) root: ShardRoot,
     pub(super) len: u64,
@@ -47,7 +46,7 @@ impl ShardAccess {
             index: u8::try_from(index).unwrap_or(u8::MAX),
             generation: place.generation,
         };
-        Self { index, node, root: place.root, len: manifest.shard_len, name, capability }
+        Self { node, root: place.root, len: manifest.shard_len, name, capability }
     }
 
     /// A token for this owner's own key toward the node.
@@ -127,23 +126,24 @@ impl Reading {
     async fn run(mut self, queue: async_channel::Receiver<Demand>) {
         let Ok(first) = queue.recv().await else { return };
         let mut first = Some(first);
-        let mut retried = false;
+        let mut patience = self.client.pool.patience();
+        let mut reuse = true;
         let trouble = loop {
-            let lease = if retried {
-                self.client.pool.open_new(&self.shard.node).await
-            } else {
-                self.client.pool.open(&self.shard.node).await
+            let lease = self.client.pool.open(&self.shard.node, reuse).await;
+            let error = match lease {
+                Err(error) => error,
+                Ok(mut lease) => match self.serve(&mut lease, &queue, &mut first).await {
+                    Ok(()) => return self.client.pool.give_back(self.shard.node.id, lease),
+                    // A link that its node closed while it was idle says nothing of the node.
+                    Err((_, 0)) if lease.is_reused() => {
+                        reuse = false;
+                        continue;
+                    }
+                    Err((error, _)) => error,
+                },
             };
-            let mut lease = match lease {
-                Ok(lease) => lease,
-                Err(error) => break trouble(&error),
-            };
-            let reused = lease.is_reused();
-            match self.serve(&mut lease, &queue, &mut first).await {
-                Ok(()) => return self.client.pool.give_back(self.shard.node.id, lease),
-                // A link that its node closed while it was idle says nothing of the node.
-                Err((error, 0)) if reused && !retried && !error.is_refusal() => retried = true,
-                Err((error, _)) => break trouble(&error),
+            if !(error.is_busy() && patience.wait().await) {
+                break trouble(&error);
             }
         };
         // Whatever was asked and is asked from now on fails in the same way, at once.

@@ -48,6 +48,9 @@ pub use source::Source;
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Shared>);
 
+/// Puts of one client that run at once; more of them wait for their turn.
+const PUTS_AT_ONCE: usize = 5;
+
 /// What the operations of one client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -57,8 +60,10 @@ pub(crate) struct Shared {
     rt: Rt,
     directory: Arc<Directory>,
     pool: Pool,
-    /// Open while background work may run: each piece of it holds a clone of the sender.
-    background: (async_channel::Sender<()>, async_channel::Receiver<()>),
+    /// Puts that run at once: each takes several connections of the few that a node gives to one key.
+    puts: async_lock::Semaphore,
+    /// Each piece of background work holds it for reading: whoever gets it for writing has waited for all.
+    background: Arc<async_lock::RwLock<()>>,
 }
 
 impl Shared {
@@ -67,7 +72,7 @@ impl Shared {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let running = self.background.0.clone();
+        let running = self.background.try_read_arc();
         let work = work(self.clone());
         self.rt.detach(async move {
             work.await;
@@ -119,8 +124,9 @@ impl Client {
     pub(crate) fn new(settings: Settings, owner: Owner, ledger: Arc<dyn Ledger>, rt: Rt) -> Self {
         let directory = Arc::new(Directory::new(&rt, &settings, &owner));
         let pool = Pool::new(&rt, &settings, &owner, directory.clone());
-        let background = async_channel::bounded(1);
-        Self(Arc::new(Shared { settings, owner, ledger, rt, directory, pool, background }))
+        let background = Arc::default();
+        let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
+        Self(Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background }))
     }
 
     /// Whose files these are.
@@ -211,14 +217,7 @@ impl Client {
 
     /// Waits for what runs in the background, such as retiring replaced versions. Dropping a client does not wait.
     pub async fn close(self) {
-        let closed = self.0.background.1.clone();
-        self.0.background.0.close();
-        let ended = async {
-            while self.0.background.0.sender_count() > 1 {
-                self.0.rt.sleep(std::time::Duration::from_millis(2)).await;
-            }
-        };
+        let ended = self.0.background.write();
         let _ = self.0.rt.timeout(self.0.settings.timeout, ended).await;
-        drop(closed);
     }
 }

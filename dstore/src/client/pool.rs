@@ -18,6 +18,9 @@ use crate::rt::Rt;
 const FRESH: Duration = Duration::from_secs(30);
 /// Idle links that are kept for one node.
 const KEPT_PER_NODE: usize = 6;
+/// Pauses before a busy node is asked again.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Time to reach a node: long enough for two lost packets.
 const CONNECT: Duration = Duration::from_secs(8);
 
@@ -118,26 +121,43 @@ impl Pool {
     }
 
     /// Sends the request that `make` makes for a link, with a body if it has one, and waits for the answer. The link comes back too.
+    /// A busy node is asked again for a while.
     pub(crate) async fn call(
         &self,
         node: &NodePlace,
         make: impl Fn(&Link) -> NodeRequest,
         body: Option<&[u8]>,
     ) -> Result<(NodeReply, Lease), LinkError> {
+        let mut patience = self.patience();
         loop {
-            let mut lease = self.lease(node).await?;
-            let request = encode(&make(&lease.link));
-            match exchange(&mut lease.link, &request, body, self.timeout).await {
-                Ok(reply) => return Ok((reply, lease)),
-                Err(error) if error.is_refusal() => {
-                    self.give_back(node.id, lease);
-                    return Err(error);
+            let error = match self.lease(node).await {
+                Err(error) => error,
+                Ok(mut lease) => {
+                    let request = encode(&make(&lease.link));
+                    match exchange(&mut lease.link, &request, body, self.timeout).await {
+                        Ok(reply) => return Ok((reply, lease)),
+                        Err(error) if error.is_refusal() => {
+                            self.give_back(node.id, lease);
+                            return Err(error);
+                        }
+                        // The node closed it while it was idle, or was restarted: that says nothing of the node.
+                        Err(_) if lease.reused => {
+                            self.idle().remove(&node.id);
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
                 }
-                // The node closed it while it was idle, or was restarted: that says nothing of the node.
-                Err(_) if lease.reused => drop(self.idle().remove(&node.id)),
-                Err(error) => return Err(error),
+            };
+            if !(error.is_busy() && patience.wait().await) {
+                return Err(error);
             }
         }
+    }
+
+    /// How long a busy node is asked again: for the client's timeout.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience { rt: self.rt.clone(), until: self.rt.uptime() + self.timeout, pause: FIRST_PAUSE }
     }
 
     /// As [`Pool::call`], for requests after which the link is not needed.
@@ -152,14 +172,30 @@ impl Pool {
         Ok(reply)
     }
 
-    /// A link for many requests.
-    pub(crate) async fn open(&self, node: &NodePlace) -> Result<Lease, LinkError> {
-        self.lease(node).await
+    /// A link for many requests; only with `reuse` one that served before.
+    pub(crate) async fn open(&self, node: &NodePlace, reuse: bool) -> Result<Lease, LinkError> {
+        if reuse { self.lease(node).await } else { self.dial(node).await }
     }
+}
 
-    /// A link for many requests that was not used before.
-    pub(crate) async fn open_new(&self, node: &NodePlace) -> Result<Lease, LinkError> {
-        self.dial(node).await
+/// Ever longer pauses, for a limited time.
+pub(crate) struct Patience {
+    rt: Rt,
+    until: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    /// Waits for the next attempt. False: the time is over.
+    pub(crate) async fn wait(&mut self) -> bool {
+        if self.rt.uptime() >= self.until {
+            return false;
+        }
+        // Clients that were refused together do not come back together.
+        let jitter = u32::try_from(self.rt.below(64)).unwrap_or(0);
+        self.rt.sleep(self.pause * (64 + jitter) / 64).await;
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        true
     }
 }
 
@@ -177,10 +213,17 @@ async fn exchange(
     wait: Duration,
 ) -> Result<NodeReply, LinkError> {
     link.writer.control(request);
-    if let Some(body) = body {
-        link.writer.body(body).await?;
+    let sent = match body {
+        Some(body) => link.writer.body(body).await,
+        None => Ok(()),
+    };
+    let sent = match sent {
+        Ok(()) => link.writer.flush().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = sent {
+        return Err(link.last_words(error).await);
     }
-    link.writer.flush().await?;
     let reply = link.reader.control(MAX_CONTROL_LEN, wait).await?;
     Ok(decode("node reply", &reply)?)
 }

@@ -116,8 +116,10 @@ impl Put {
             attributes: self.attributes,
             reporter: self.reporter,
         };
+        let turn = client.puts.acquire().await;
         let mut source = self.source.open(&client.rt).await?;
         let manifest = upload(client, &order, &mut source).await?;
+        drop(turn);
         let record = slot.seal(client, expected, &manifest)?;
         let written = match slot.write(client, expected, record).await {
             Ok(written) => written,

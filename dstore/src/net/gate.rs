@@ -36,6 +36,8 @@ pub struct Limits {
     pub per_key: usize,
     /// Time between two requests, after which a connection is closed (60 s).
     pub idle_timeout: Duration,
+    /// While a message is under way, 64 KiB arrive, or are taken, in each time of this length (10 s); else the connection ends.
+    pub progress_window: Duration,
 }
 
 impl Default for Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             per_private_source: 512,
             per_key: 16,
             idle_timeout: Duration::from_secs(60),
+            progress_window: super::link::PROGRESS_WINDOW,
         }
     }
 }
@@ -264,7 +267,9 @@ mod tests {
         let gate = Gate::new(Limits { connections: 20, ..Limits::default() });
         let greedy = enter_many(&gate, LOCAL, 20);
         assert_eq!(greedy.len(), 20);
-        greedy.iter().for_each(|admission| assert!(admission.authenticated(NoiseKey::new([admission.id as u8; 32]))));
+        greedy.iter().for_each(|admission| {
+            assert!(admission.authenticated(NoiseKey::new([u8::try_from(admission.id).expect("few"); 32])))
+        });
         greedy[0].set_busy(true);
         assert!(enter(&gate, LOCAL).is_none(), "its own place would be no gain");
         let _small = enter(&gate, PUBLIC).expect("the greedy one loses one");

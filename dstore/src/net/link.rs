@@ -12,14 +12,14 @@ use super::LinkError;
 use crate::id::NoiseKey;
 use crate::merkle::BLOCK_LEN;
 use crate::noise::{FrameOpener, FrameSealer, MAX_FRAME_LEN, Session, TAG_LEN};
-use crate::proto::Refusal;
+use crate::proto::{MAX_CONTROL_LEN, Refusal};
 use crate::rt::{Rt, Socket};
 
 /// The most data in one frame: three blocks.
 pub(crate) const MAX_DATA_LEN: usize = 3 * BLOCK_LEN;
 const MAX_CONTROL_PART: usize = MAX_FRAME_LEN - TAG_LEN - 1;
-/// In each window of this length, while a message is under way, at least [`MIN_PROGRESS`] bytes arrive.
-const PROGRESS_WINDOW: Duration = Duration::from_secs(10);
+/// In each window of this length, while a message is under way, at least [`MIN_PROGRESS`] bytes arrive; a setting of servers.
+pub(crate) const PROGRESS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_PROGRESS: usize = 64 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
 /// Frames are gathered to this size before they are written.
@@ -27,6 +27,8 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// After so many frames or so long a connection is not used for another request.
 const RETIRE_FRAMES: u64 = 1 << 20;
 const RETIRE_AGE: Duration = Duration::from_secs(3600);
+/// How long what a peer said before it hung up may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The last byte of a frame's plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +83,28 @@ impl Link {
                 start: 0,
                 end: 0,
                 plain: Vec::new(),
+                window: PROGRESS_WINDOW,
+                body: None,
             },
-            writer: LinkWriter { rt, io: socket.writer, sealer, out: Vec::new(), plain: Vec::new() },
+            writer: LinkWriter {
+                rt,
+                io: socket.writer,
+                sealer,
+                out: Vec::new(),
+                plain: Vec::new(),
+                window: PROGRESS_WINDOW,
+            },
             session: hash,
             peer,
             remote: socket.remote,
             opened,
         }
+    }
+
+    /// Sets the window of the rule of progress, both ways.
+    pub(crate) fn with_window(mut self, window: Duration) -> Self {
+        (self.reader.window, self.writer.window) = (window, window);
+        self
     }
 
     /// Whether it is too old to be used for another request.
@@ -98,8 +115,18 @@ impl Link {
     /// Sends one control message and waits at most `wait` for the answer to begin.
     pub(crate) async fn call(&mut self, request: &[u8], limit: usize, wait: Duration) -> Result<Vec<u8>, LinkError> {
         self.writer.control(request);
-        self.writer.flush().await?;
-        self.reader.control(limit, wait).await
+        match self.writer.flush().await {
+            Ok(()) => self.reader.control(limit, wait).await,
+            Err(error) => Err(self.last_words(error).await),
+        }
+    }
+
+    /// A peer that refuses says why before it hangs up: that explains a write that failed with `error`.
+    pub(crate) async fn last_words(&mut self, error: LinkError) -> LinkError {
+        match self.reader.control(MAX_CONTROL_LEN, LAST_WORDS).await {
+            Err(refused @ LinkError::Refused(_)) => refused,
+            _ => error,
+        }
     }
 }
 
@@ -121,23 +148,32 @@ pub(crate) struct LinkReader {
     start: usize,
     end: usize,
     plain: Vec<u8>,
+    window: Duration,
+    /// The rule of progress holds for a body as a whole, however many frames it has.
+    body: Option<Patience>,
 }
 
 /// How long a reader may still wait.
 struct Patience {
     until: Duration,
     bytes: usize,
+    window: Duration,
 }
 
 impl Patience {
-    fn new(now: Duration, wait: Duration) -> Self {
-        Self { until: now + wait, bytes: MIN_PROGRESS }
+    fn new(now: Duration, wait: Duration, window: Duration) -> Self {
+        Self { until: now + wait, bytes: MIN_PROGRESS, window }
+    }
+
+    /// A message is under way already.
+    fn begun(now: Duration, window: Duration) -> Self {
+        Self { until: now + window, bytes: 0, window }
     }
 
     /// Starts the next window if enough arrived in this one.
     fn renew(&mut self, now: Duration) -> bool {
         let enough = self.bytes >= MIN_PROGRESS;
-        (self.until, self.bytes) = (now + PROGRESS_WINDOW, 0);
+        (self.until, self.bytes) = (now + self.window, 0);
         enough
     }
 }
@@ -145,8 +181,9 @@ impl Patience {
 impl LinkReader {
     /// The next whole control message, at most `limit` bytes; it begins within `wait`.
     pub(crate) async fn control(&mut self, limit: usize, wait: Duration) -> Result<Vec<u8>, LinkError> {
+        self.body = None;
         let mut message = Vec::new();
-        let mut patience = Patience::new(self.rt.uptime(), wait);
+        let mut patience = Patience::new(self.rt.uptime(), wait, self.window);
         loop {
             let kind = self.frame(&mut patience, wait, message.is_empty()).await?;
             match kind {
@@ -171,25 +208,23 @@ impl LinkReader {
 
     /// Appends the next piece of a body to `out`.
     pub(crate) async fn data(&mut self, out: &mut Vec<u8>) -> Result<Body, LinkError> {
-        let mut patience = Patience::new(self.rt.uptime(), PROGRESS_WINDOW);
-        patience.bytes = 0;
-        loop {
-            let kind = self.frame(&mut patience, PROGRESS_WINDOW, false).await?;
-            match kind {
-                Kind::Data | Kind::DataEnd => {
-                    if self.plain.len() > MAX_DATA_LEN || (kind == Kind::Data && self.plain.is_empty()) {
-                        return Err(LinkError::Protocol("a data frame of the wrong length"));
-                    }
-                    out.extend_from_slice(&self.plain);
-                    return Ok(if kind == Kind::Data { Body::More } else { Body::End });
+        let mut patience = self.body.take().unwrap_or_else(|| Patience::begun(self.rt.uptime(), self.window));
+        let kind = self.frame(&mut patience, self.window, false).await?;
+        if kind != Kind::DataEnd {
+            self.body = Some(patience);
+        }
+        match kind {
+            Kind::Data | Kind::DataEnd => {
+                if self.plain.len() > MAX_DATA_LEN || (kind == Kind::Data && self.plain.is_empty()) {
+                    return Err(LinkError::Protocol("a data frame of the wrong length"));
                 }
-                Kind::Abort => return Err(self.refusal()),
-                // A paused source says with pads that it is still there.
-                Kind::Pad => return Ok(Body::More),
-                Kind::ControlPart | Kind::ControlEnd => {
-                    return Err(LinkError::Protocol("a control message inside a body"));
-                }
+                out.extend_from_slice(&self.plain);
+                Ok(if kind == Kind::Data { Body::More } else { Body::End })
             }
+            Kind::Abort => Err(self.refusal()),
+            // A paused source says with pads that it is still there.
+            Kind::Pad => Ok(Body::More),
+            Kind::ControlPart | Kind::ControlEnd => Err(LinkError::Protocol("a control message inside a body")),
         }
     }
 
@@ -228,7 +263,11 @@ impl LinkReader {
             (self.start, self.end) = (0, self.end - self.start);
         }
         while self.end - self.start < need {
-            let left = patience.until.saturating_sub(self.rt.uptime());
+            let now = self.rt.uptime();
+            if !between && now >= patience.until && !patience.renew(now) {
+                return Err(LinkError::Stalled(patience.window));
+            }
+            let left = patience.until.saturating_sub(now);
             let read = self.rt.timeout(left, self.io.read(&mut self.buffer[self.end..])).await;
             match read {
                 Ok(Ok(0)) if between => return Err(LinkError::Closed),
@@ -244,8 +283,8 @@ impl LinkReader {
                 }
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) if between => return Err(LinkError::Stalled(wait)),
-                Err(_) if patience.renew(self.rt.uptime()) => {}
-                Err(_) => return Err(LinkError::Stalled(PROGRESS_WINDOW)),
+                // The window is over: the next turn judges it.
+                Err(_) => {}
             }
         }
         Ok(())
@@ -259,6 +298,7 @@ pub(crate) struct LinkWriter {
     sealer: FrameSealer,
     out: Vec<u8>,
     plain: Vec<u8>,
+    window: Duration,
 }
 
 impl LinkWriter {
@@ -317,7 +357,7 @@ impl LinkWriter {
     pub(crate) async fn flush(&mut self) -> Result<(), LinkError> {
         let mut written = 0;
         while written < self.out.len() {
-            match self.rt.timeout(PROGRESS_WINDOW, self.io.write(&self.out[written..])).await?? {
+            match self.rt.timeout(self.window, self.io.write(&self.out[written..])).await?? {
                 0 => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
                 count => written += count,
             }
@@ -326,3 +366,6 @@ impl LinkWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

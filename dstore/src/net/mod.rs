@@ -16,8 +16,8 @@ use crate::rt::Elapsed;
 
 pub(crate) use dial::Dialer;
 pub use gate::Limits;
-pub(crate) use gate::{Gate, is_private, source_of};
-pub(crate) use link::{Body, Link, LinkReader, LinkWriter, MAX_DATA_LEN};
+pub(crate) use gate::{is_private, source_of};
+pub(crate) use link::{Body, Link, LinkWriter, MAX_DATA_LEN};
 pub(crate) use registry::RegistryLink;
 pub use server::ServerHandle;
 pub(crate) use server::{Identity, Service, Serving, start};
@@ -75,9 +75,14 @@ impl LinkError {
         Error::Peer { peer: peer.into(), problem: self.problem(), source: Some(Box::new(self)) }
     }
 
+    /// Whether the peer is at one of its limits, so that the same may work in a moment.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Refused(Refusal::Busy) | Self::Handshake(HandshakeError::Busy))
+    }
+
     /// Whether the connection can go on being used.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_))
+        matches!(self, Self::Refused(refusal) if *refusal != Refusal::Busy)
     }
 }
 

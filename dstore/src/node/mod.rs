@@ -2,9 +2,13 @@
 
 mod authority;
 mod service;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +33,7 @@ pub(crate) struct NodeCore {
     config: NodeConfig,
     /// As it was when it was last measured.
     usage: Mutex<Usage>,
+    draining: AtomicBool,
 }
 
 impl NodeCore {
@@ -55,7 +60,6 @@ pub struct StorageNode;
 
 impl StorageNode {
     /// The settings of a new node.
-    #[must_use]
     pub fn builder() -> StorageNodeBuilder {
         StorageNodeBuilder::default()
     }
@@ -260,6 +264,7 @@ impl StorageNodeBuilder {
             store,
             config: self.config,
             usage: Mutex::default(),
+            draining: AtomicBool::new(false),
         });
         let served = Identity {
             id: core.identity.id(),
@@ -279,21 +284,20 @@ impl StorageNodeBuilder {
                 free: usage.free,
                 used: usage.used,
                 zone: zone.clone(),
-                draining: false,
+                draining: described.draining.load(Ordering::Relaxed),
                 connections: u32::try_from(gate.connections()).unwrap_or(u32::MAX),
             }
         };
         let announcer = Announcer::start(&rt, &core.identity, self.network, self.registries, describe);
-        Ok(NodeHandle { server, announcer, noise_key: core.identity.noise_key() })
+        Ok(NodeHandle { server, announcer, core })
     }
 }
 
 /// A running storage node. Dropping it stops it at once.
-#[derive(Debug)]
 pub struct NodeHandle {
     server: ServerHandle,
     announcer: Announcer,
-    noise_key: NoiseKey,
+    core: Arc<NodeCore>,
 }
 
 impl NodeHandle {
@@ -312,7 +316,7 @@ impl NodeHandle {
     /// Its transport key.
     #[must_use]
     pub fn noise_key(&self) -> NoiseKey {
-        self.noise_key
+        self.core.identity.noise_key()
     }
 
     /// Connections that are open.
@@ -332,6 +336,12 @@ impl NodeHandle {
         self.announcer.last_error()
     }
 
+    /// Takes no new shards from now on, or takes them again; what it keeps it goes on serving. Registries are told at once.
+    pub fn drain(&self, draining: bool) {
+        self.core.draining.store(draining, Ordering::Relaxed);
+        self.announcer.refresh();
+    }
+
     /// Tells its registries that it leaves, takes no new request, and is ready when running ones have ended, at most 10 s later.
     pub async fn shutdown(self) {
         self.announcer.shutdown().await;
@@ -341,5 +351,11 @@ impl NodeHandle {
     /// Ready when it has ended.
     pub async fn closed(&self) {
         self.server.closed().await;
+    }
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeHandle").field("id", &self.id()).field("address", &self.address()).finish_non_exhaustive()
     }
 }

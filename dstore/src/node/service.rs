@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join;
+use futures_util::TryFutureExt;
+use futures_util::future::try_join;
 
 use super::NodeCore;
 use super::authority::{Authority, lease_until};
@@ -107,7 +108,14 @@ struct Connection {
 
 impl Connection {
     async fn answer(&mut self, request: &[u8]) -> Result<(), Failure> {
-        let request = decode("node request", request).map_err(|_| Failure::RefusedMidway(Refusal::Malformed))?;
+        let request = decode("node request", request).map_err(|_| {
+            // A body may follow what was not understood.
+            Failure::RefusedMidway(if NodeRequest::is_served(request) {
+                Refusal::Malformed
+            } else {
+                Refusal::Unsupported
+            })
+        })?;
         let reply = match request {
             NodeRequest::Info => self.info().await?,
             NodeRequest::PutBegin(offer) => self.put(&offer).await?,
@@ -155,8 +163,11 @@ impl Connection {
         }
     }
 
-    /// Refuses what would take the peer's account over its quota.
+    /// Refuses what would take the peer's account over its quota, and everything while draining.
     async fn check_quota(&self, len: u64) -> Result<(), Refusal> {
+        if self.node.draining.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Refusal::NoSpace);
+        }
         let config = &self.node.config;
         let usage = self.node.store.account_usage(self.link.peer).await.map_err(|error| refusal(&error))?;
         let fits = usage.used.saturating_add(len) <= config.quota_bytes && usage.shards < config.quota_shards;
@@ -217,9 +228,8 @@ impl Connection {
                 }
                 break;
             }
-            let (written, gathered) = join(writer.append(bytes), self.gather()).await;
-            written.map_err(midway)?;
-            next = gathered?;
+            let written = writer.append(bytes).map_err(midway);
+            ((), next) = try_join(written, self.gather().map_err(Failure::from)).await?;
         }
         let end = self.link.reader.control(crate::proto::MAX_CONTROL_LEN, self.node.config.limits.idle_timeout).await?;
         let end: PutEnd = decode("end of a put", &end).map_err(|_| Refusal::Malformed)?;
@@ -272,7 +282,7 @@ impl Connection {
         let (shard, range) = self.blocks(request).await?;
         let store = &self.node.store;
         let id = shard.key.id;
-        let mut piece = |first: u64| {
+        let piece = |first: u64| {
             let count = READ_BLOCKS.min(range.first() + range.count() - first);
             BlockRange::new(shard.len, first, count)
         };

@@ -168,13 +168,8 @@ impl RegistryBuilder {
         let identity = self.open_identity(&rt).await?;
         let network = network_id(&self.network);
         let (state, members) = self.open_members(&rt, network).await?;
-        let listener = match rt.listen(&self.listen).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                state.close(&rt).await;
-                return Err(Error::io(format!("cannot listen at {}", self.listen), error));
-            }
-        };
+        let listener = rt.listen(&self.listen).await;
+        let listener = listener.map_err(|error| Error::io(format!("cannot listen at {}", self.listen), error))?;
         let local = listener.local_addr();
         let reach = if self.private_endpoints { Reach::Private } else { Reach::of_listener(local.ip()) };
         let service = Arc::new(RegistryService {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_lite::FutureExt;
 use futures_lite::future::block_on;
 use proptest::prelude::*;
 
@@ -429,6 +430,18 @@ fn a_folder_serves_one_registry_at_a_time_and_a_taken_address_is_named() {
         assert!(matches!(error, Error::Io { .. }) && error.to_string().contains(&address), "{error}");
         registry.shutdown().await;
         taken.start().await.expect("nothing of the failed start is left");
+    });
+}
+
+#[test]
+fn a_registry_can_be_started_and_stopped_from_any_thread() {
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+    block_on(async {
+        let registry = is_send(Registry::builder().start()).await.expect("starts");
+        is_send(registry.closed()).or(async {}).await;
+        is_send(registry.shutdown()).await;
     });
 }
 

@@ -24,7 +24,7 @@ pub use memory::MemoryStore;
 /// What a shard is, from the first byte of its PUT on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardKey {
-    /// Its address: derived from the three fields below (docs/format.md section 7).
+    /// Its address: derived from the three fields below (docs/format.md section 3).
     pub id: ShardId,
     /// The public key that its signatures and tokens are checked with, compressed SEC1.
     pub cap_pk: [u8; 33],

@@ -33,14 +33,14 @@ struct Warnings(Arc<Mutex<Vec<Warning>>>);
 impl Warnings {
     fn hook(&self) -> impl Fn(Warning) + Send + Sync + 'static {
         let list = self.0.clone();
-        move |warning| list.lock().unwrap().push(warning)
+        move |warning| list.lock().expect("no panic").push(warning)
     }
 
     fn codes(&self) -> Vec<WarningCode> {
-        self.0.lock().unwrap().iter().map(|warning| warning.code).collect()
+        self.0.lock().expect("no panic").iter().map(|warning| warning.code).collect()
     }
 
     fn list(&self) -> Vec<Warning> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().expect("no panic").clone()
     }
 }

@@ -108,17 +108,17 @@ fn progress_reaches_the_whole_size_both_ways() {
         let note = || {
             let last = last.clone();
             move |progress: Progress| {
-                let mut last = last.lock().unwrap();
+                let mut last = last.lock().expect("no panic");
                 assert!(progress.bytes_done >= last.bytes_done && progress.bytes_durable >= last.bytes_durable);
                 *last = progress;
             }
         };
         client.put("x", &content[..]).progress(note()).await.expect("stored");
         let size = content.len() as u64;
-        let end = std::mem::take(&mut *last.lock().unwrap());
+        let end = std::mem::take(&mut *last.lock().expect("no panic"));
         assert_eq!((end.bytes_done, end.bytes_durable, end.bytes_total), (size, size, Some(size)));
         client.get("x").progress(note()).bytes().await.expect("read");
-        let end = *last.lock().unwrap();
+        let end = *last.lock().expect("no panic");
         assert_eq!((end.bytes_done, end.bytes_total), (size, Some(size)));
     });
 }

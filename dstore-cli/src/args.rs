@@ -1,0 +1,288 @@
+//! What can be typed: commands, options, and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What options like `--color` take.
+const WHEN: [&str; 3] = ["auto", "always", "never"];
+
+const EXAMPLES: &str = "\
+Try it:        dstore-cli demo
+First steps:   dstore-cli init --registry dsr1:...@host:port
+               dstore-cli put report.pdf
+               dstore-cli get report.pdf
+
+Every option --a-b can also be set as DSTORE_A_B in the environment or in .env,
+and most as a_b in DIR/config.toml. `dstore-cli config show --origin` tells which one counts.
+Exit codes: 0 fine, 2 usage, 3 partly failed, 4 not found, 5 try again later,
+6 data damaged, 7 denied, 8 configuration, 9 exists or version conflict.";
+
+/// Keep private files on other people's disks: encrypted, spread out, safe when a disk is lost
+#[derive(Debug, Parser)]
+#[command(name = "dstore-cli", version, after_help = EXAMPLES, max_term_width = 100, infer_long_args = false)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// Folder of this client, node or registry [default: your data folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Config file [default: DIR/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// File with variables [default: .env in the current folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// Registry to find nodes through; may be given more than once
+    #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', value_parser = check::registry)]
+    pub(crate) registry: Vec<String>,
+    /// Where the records of files are kept: local or memory [default: local]
+    #[arg(long, global = true, value_name = "KIND", value_parser = ["local", "memory"], hide_possible_values = true)]
+    pub(crate) ledger: Option<String>,
+    /// Label of the network that nodes and clients share [default: dstore]
+    #[arg(long, global = true, value_name = "LABEL")]
+    pub(crate) network: Option<String>,
+    /// For how long a step may make no progress [default: 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = check::duration)]
+    pub(crate) timeout: Option<String>,
+    /// Print JSON; for transfers, one line an event
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Progress bars: auto, always or never [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = WHEN, hide_possible_values = true)]
+    pub(crate) progress: Option<String>,
+    /// Colours: auto, always or never [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = WHEN, hide_possible_values = true)]
+    pub(crate) color: Option<String>,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more: causes of errors, and a log; twice for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// See it work on this machine: store a file on three nodes, lose a node, get the file back
+    Demo(Demo),
+    /// Run a registry and four nodes here, to develop and try things against
+    Dev,
+    /// Set up this client: a key, and a config that names its registries
+    Init,
+    /// Store a file or a folder
+    Put(Put),
+    /// Get a file, or all files below a prefix
+    Get(Get),
+    /// Write a file to standard output
+    Cat(OnePath),
+    /// List files
+    Ls(Ls),
+    /// Show a file: version, size, and where its shards are
+    Stat(OnePath),
+    /// Remove files
+    Rm(Rm),
+    /// Move a file to another path
+    Mv(Mv),
+    /// Show the network, the registries and the ledger
+    Status,
+    /// Run or ask a storage node
+    #[command(subcommand)]
+    Node(Node),
+    /// Run or ask a registry
+    #[command(subcommand)]
+    Registry(Registry),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Any file [default: 64 MiB of random bytes]
+    pub(crate) file: Option<PathBuf>,
+    /// Leave everything in DIR, which must be empty or new, instead of removing it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+/// `put`
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// File or folder to store; - for standard input
+    pub(crate) src: PathBuf,
+    /// Path to store it at; of a folder, what its files' paths start with [default: the name of SRC]
+    pub(crate) path: Option<String>,
+    /// What it may replace: overwrite (anything), create (nothing), update (one version) [default: overwrite]
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
+    pub(crate) mode: Option<Mode>,
+    /// Replace this version and no other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) if_version: Option<u32>,
+    /// Data and parity shards: 4+2 costs 1.5 times the bytes [default: 4+2]
+    #[arg(long, value_name = "K+M", value_parser = check::scheme)]
+    pub(crate) scheme: Option<String>,
+    /// How the length is hidden: padme (at most 12 % more) or none [default: padme]
+    #[arg(long, value_name = "HOW", value_parser = ["padme", "none"], hide_possible_values = true)]
+    pub(crate) padding: Option<String>,
+}
+
+/// `--mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    // No help on these: it would blow up the help of the whole command.
+    Overwrite,
+    Create,
+    Update,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Path of a file; or PREFIX/ for all files whose path starts with it, / for all
+    pub(crate) path: String,
+    /// Local file or folder; - for standard output [default: the last part of PATH]
+    pub(crate) dst: Option<PathBuf>,
+}
+
+/// `cat`, `stat`
+#[derive(Debug, Args)]
+pub(crate) struct OnePath {
+    /// Path of the file
+    pub(crate) path: String,
+}
+
+/// `ls`
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Only paths that start with this
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+}
+
+/// `rm`
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Paths of files
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<String>,
+}
+
+/// `mv`
+#[derive(Debug, Args)]
+pub(crate) struct Mv {
+    /// Path it has
+    pub(crate) from: String,
+    /// Path it is to have, where no file may be
+    pub(crate) to: String,
+}
+
+/// `node`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Run a storage node until it is interrupted; prints its address when a registry has accepted it
+    Run(NodeRun),
+    /// Ask nodes how they are
+    Status {
+        /// Id of one node [default: all that the registries list]
+        #[arg(value_name = "ID")]
+        id: Option<dstore::id::NodeId>,
+    },
+}
+
+/// `node run`
+#[derive(Debug, Args)]
+pub(crate) struct NodeRun {
+    /// Where to listen; port 0 chooses a free one [default: 127.0.0.1:4200]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Address under which others reach this node, if it is not the one where it listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) public: Option<String>,
+    /// Bytes to offer [default: 10GiB]
+    #[arg(long, value_name = "SIZE", value_parser = check::size)]
+    pub(crate) capacity: Option<String>,
+    /// Longest shard that is kept in the database instead of a file of its own [default: 48KiB]
+    #[arg(long, value_name = "BYTES", value_parser = check::size)]
+    pub(crate) inline_max: Option<String>,
+    /// Bytes to leave free on the disk [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = check::size)]
+    pub(crate) free_floor: Option<String>,
+    /// Label of what fails together, such as a house or a power line
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) zone: Option<String>,
+}
+
+/// `registry`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Registry {
+    /// Run a registry until it is interrupted; prints its address
+    Run(RegistryRun),
+    /// List the nodes that the registries know
+    Nodes,
+}
+
+/// `registry run`
+#[derive(Debug, Args)]
+pub(crate) struct RegistryRun {
+    /// Where to listen; port 0 chooses a free one [default: 127.0.0.1:4100]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Address under which others reach this registry, if it is not the one where it listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) public: Option<String>,
+    /// How often nodes are to report [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = check::duration)]
+    pub(crate) heartbeat: Option<String>,
+}
+
+/// `config`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show every setting; secrets only as set or not
+    Show {
+        /// Show where each value came from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// Checks flags where they are typed; the texts go on as they are, because the same settings come from files too.
+mod check {
+    use std::str::FromStr;
+
+    use bytesize::ByteSize;
+    use dstore::{RegistryAddr, Scheme};
+
+    pub(super) fn registry(text: &str) -> Result<String, String> {
+        RegistryAddr::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn scheme(text: &str) -> Result<String, String> {
+        Scheme::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn duration(text: &str) -> Result<String, String> {
+        match humantime::parse_duration(text) {
+            Ok(duration) if !duration.is_zero() => Ok(text.to_owned()),
+            _ => Err("write it like 10s or 2m".to_owned()),
+        }
+    }
+
+    pub(super) fn size(text: &str) -> Result<String, String> {
+        ByteSize::from_str(text).map(|_| text.to_owned()).map_err(|_| "write it like 10GiB or 4096".to_owned())
+    }
+}

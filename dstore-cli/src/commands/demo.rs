@@ -1,0 +1,288 @@
+//! `demo`: the main job on one machine: store a file on three nodes, lose one, get the file back, compare.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dstore::rt::Rt;
+use dstore::{Client, Committed, FilePath, LocalLedger, Owner, PutMode, Source};
+
+use super::{get, put};
+use crate::args;
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::local_network::{LocalNetwork, Places};
+use crate::output::{Channel, Output};
+use crate::progress::Meter;
+use crate::settings_file::create_folder;
+use crate::shape;
+use crate::table::{Align, table};
+use crate::text;
+
+/// The least that a put needs, so that losing one is the worst that can be survived.
+const NODES: usize = 3;
+/// Length of the file that is made when none is named.
+const MADE_LEN: u64 = 64 << 20;
+/// Bytes that are compared or made at a time.
+const STEP: usize = 1 << 20;
+
+/// Shows it, in a folder that is removed at the end unless `--keep` names it.
+pub(crate) async fn run(context: &Context, args: args::Demo) -> Result {
+    let given = args.file.as_deref().map(check_file).transpose()?;
+    let keep = context.config.value(&dstore::config::Key::KEEP).map(|dir| PathBuf::from(dir.text()));
+    let Some(dir) = keep else {
+        let dir = tempfile::Builder::new().prefix("dstore-demo-").tempdir();
+        let dir = dir.map_err(|error| Failure::io("cannot make a temporary folder", error))?;
+        let shown = show(&context.out, dir.path(), given, None).await;
+        let removed = dir.close().map_err(|error| Failure::io("cannot remove the temporary folder", error));
+        return shown.and(removed);
+    };
+    check_empty(&dir)?;
+    create_folder(&dir)?;
+    show(&context.out, &dir, given, Some(&dir)).await
+}
+
+fn check_file(file: &Path) -> Result<PathBuf> {
+    let failed = |error| Failure::io(format!("cannot read {}", file.display()), error);
+    let metadata = fs::metadata(file).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Failure::usage(format!("{} is not a file", file.display())));
+    }
+    File::open(file).map_err(failed)?;
+    Ok(file.to_owned())
+}
+
+fn check_empty(dir: &Path) -> Result {
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::io(format!("cannot use {}", dir.display()), error)),
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new("already_exists", format!("{} is not empty", dir.display()))
+            .hint("name a folder that is empty or does not exist yet")),
+    }
+}
+
+/// What the demo found out.
+struct Outcome {
+    name: String,
+    committed: Committed,
+    stopped: usize,
+    put: Duration,
+    get: Duration,
+}
+
+async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Path>) -> Result {
+    let say = |text: &str| if out.json { Ok(()) } else { out.line(text) };
+    let original = match given {
+        Some(file) => file,
+        None => make_file(dir)?,
+    };
+    let name = put::name_of(&original)?;
+    let path = FilePath::new(name.as_str())?;
+    let size = fs::metadata(&original).map_err(|error| Failure::io("cannot read the file", error))?.len();
+    say(&format!("Keeping {} ({}) on disks that could be anybody's.", text::harmless(&name), text::size(size)))?;
+
+    say("\n1. Start a registry and three storage nodes, each with its own folder.\n")?;
+    let mut network = LocalNetwork::start(dir, &Places::free(NODES), "dstore demo").await?;
+    for line in network_lines(&network) {
+        say(&line)?;
+    }
+
+    say("\n2. Encrypt it and store it as 6 shards. Any 4 of them are enough to read it.\n")?;
+    let client = client(dir, &network).await?;
+    let meter = Meter::start(out, "put", &name, Some(size), Channel::None);
+    let follow = meter.file(path.as_str(), Some(size));
+    let started = Instant::now();
+    let committed = put::transfer(&client, Source::file(&original), &path, PutMode::Create, follow).await?;
+    let put = started.elapsed();
+    drop(meter);
+    for line in shard_lines(&network, &committed) {
+        say(&line)?;
+    }
+    say(&format!("\n   Stored {}.", text::amount(size, put)))?;
+    say(&format!("   On the nodes' disks: {}, spare shards included.", text::size(committed.stored)))?;
+
+    let first = committed.head.shards.first().map(|shard| shard.node);
+    let stopped = network.nodes.iter().position(|node| node.as_ref().map(|node| node.id()) == first).unwrap_or(0);
+    let lost = committed.head.shards.iter().filter(|shard| Some(shard.node) == first);
+    let lost: Vec<_> = lost.map(|shard| shard.index.to_string()).collect();
+    say(&format!("\n3. Stop node {}. Shards {} are gone with it.", stopped + 1, lost.join(" and ")))?;
+    // Dropped, not shut down: a node that fails does not say goodbye.
+    drop(network.nodes[stopped].take());
+
+    let remaining = text::count(NODES - 1, "node");
+    say(&format!("\n4. Get the file back from the {remaining} that are left."))?;
+    let back = dir.join("back");
+    create_folder(&back)?;
+    let back = back.join(&name);
+    let meter = Meter::start(out, "get", &name, Some(size), Channel::None);
+    let started = Instant::now();
+    get::save(&client, &path, &back, meter.file(path.as_str(), Some(size))).await?;
+    let get = started.elapsed();
+    drop(meter);
+    say(&format!("\n   Got {}.", text::amount(size, get)))?;
+
+    say("\n5. Compare it with the original, byte by byte.\n")?;
+    let compared = compare(&original, &back)?;
+    let outcome = Outcome { name, committed, stopped, put, get };
+    client.close().await;
+    let document = out.json.then(|| document(&outcome, &network, size, compared.is_none()));
+    network.shutdown().await;
+    if let Some(document) = document {
+        out.document(&document)?;
+    }
+    if let Some(offset) = compared {
+        return Err(Failure::new("integrity", format!("what came back differs from the original at byte {offset}")));
+    }
+    say(&format!("   Identical: all {} bytes. The file survived the loss of a node.", text::grouped(size)))?;
+    match keep {
+        Some(dir) => say(&format!("\nEverything is left in {}", dir.display())),
+        None => say("\nThe demo's nodes and files have been removed."),
+    }
+}
+
+fn make_file(dir: &Path) -> Result<PathBuf> {
+    let path = dir.join("random.bin");
+    let made = || -> io::Result<()> {
+        let mut file = BufWriter::new(File::create_new(&path)?);
+        let mut step = vec![0; STEP];
+        for _ in 0..MADE_LEN / STEP as u64 {
+            getrandom::fill(&mut step).map_err(|error| io::Error::other(error.to_string()))?;
+            file.write_all(&step)?;
+        }
+        file.flush()
+    };
+    made().map_err(|error| Failure::io(format!("cannot make {}", path.display()), error))?;
+    Ok(path)
+}
+
+async fn client(dir: &Path, network: &LocalNetwork) -> Result<Client> {
+    let dir = dir.join("client");
+    create_folder(&dir)?;
+    let owner = Owner::create(dir.join(dstore::config::OWNER_FILE), &Rt::default())?;
+    let ledger = LocalLedger::open(dir.join(dstore::config::LEDGER_FILE))?;
+    let registry = network.registry.registry_address();
+    Ok(Client::builder().registry(registry).owner(owner).ledger(ledger).network("dstore demo").connect().await?)
+}
+
+fn network_lines(network: &LocalNetwork) -> Vec<String> {
+    let registry = format!("   registry   {}", network.registry.address());
+    let nodes = network.nodes.iter().flatten().zip(1..);
+    std::iter::once(registry).chain(nodes.map(|(node, i)| format!("   node {i}     {}", node.address()))).collect()
+}
+
+fn shard_lines(network: &LocalNetwork, committed: &Committed) -> Vec<String> {
+    let scheme = committed.head.scheme;
+    let row = |shard: &dstore::ShardHome| {
+        let node = network.nodes.iter().flatten().position(|node| node.id() == shard.node);
+        [
+            shard.index.to_string(),
+            if usize::from(shard.index) < scheme.data() { "data".to_owned() } else { "spare".to_owned() },
+            node.map_or_else(|| shard.node.short(), |node| format!("node {}", node + 1)),
+            shard.address.clone(),
+            text::grouped(shard.bytes),
+        ]
+    };
+    let rows: Vec<_> = committed.head.shards.iter().map(row).collect();
+    let columns = [
+        ("shard", Align::Left),
+        ("kind", Align::Left),
+        ("on", Align::Left),
+        ("address", Align::Left),
+        ("bytes", Align::Right),
+    ];
+    table(3, columns, &rows)
+}
+
+/// Where two files begin to differ; `None` when they are the same.
+fn compare(a: &Path, b: &Path) -> Result<Option<u64>> {
+    let open =
+        |path: &Path| File::open(path).map_err(|error| Failure::io(format!("cannot read {}", path.display()), error));
+    let (mut a_file, mut b_file) = (open(a)?, open(b)?);
+    let (mut a_step, mut b_step) = (vec![0; STEP], vec![0; STEP]);
+    let mut offset = 0;
+    loop {
+        let read = |file: &mut File, step: &mut [u8]| {
+            read_full(file, step).map_err(|error| Failure::io("cannot compare the files", error))
+        };
+        let (a_len, b_len) = (read(&mut a_file, &mut a_step)?, read(&mut b_file, &mut b_step)?);
+        let same = a_step[..a_len].iter().zip(&b_step[..b_len]).take_while(|(a, b)| a == b).count();
+        offset += same as u64;
+        if same < a_len.max(b_len) {
+            return Ok(Some(offset));
+        }
+        if a_len == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Fills `step` unless the file ends before.
+fn read_full(file: &mut File, step: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < step.len() {
+        match file.read(&mut step[len..])? {
+            0 => break,
+            more => len += more,
+        }
+    }
+    Ok(len)
+}
+
+fn document(outcome: &Outcome, network: &LocalNetwork, size: u64, identical: bool) -> shape::Demo {
+    let head = &outcome.committed.head;
+    let shard = |shard: &dstore::ShardHome| shape::DemoShard {
+        index: shard.index,
+        node: shard.node.to_string(),
+        address: shard.address.clone(),
+        bytes: shard.bytes,
+    };
+    debug_assert!(network.nodes[outcome.stopped].is_none());
+    shape::Demo {
+        schema: "dstore.demo/1",
+        file: outcome.name.clone(),
+        size,
+        stored: outcome.committed.stored,
+        shards: head.shards.iter().map(shard).collect(),
+        stopped: head.shards.first().map(|shard| shard.node.to_string()).unwrap_or_default(),
+        put_seconds: outcome.put.as_secs_f64(),
+        get_seconds: outcome.get.as_secs_f64(),
+        identical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_compared_to_their_ends() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).expect("written");
+            path
+        };
+        let long = vec![7; STEP + 3];
+        let mut other = long.clone();
+        other[STEP + 1] = 8;
+        let (a, same, flipped) = (file("a", &long), file("b", &long), file("c", &other));
+        let (shorter, empty) = (file("d", &long[..STEP]), file("e", &[]));
+        assert_eq!(compare(&a, &same).expect("readable"), None);
+        assert_eq!(compare(&a, &flipped).expect("readable"), Some(STEP as u64 + 1));
+        assert_eq!(compare(&a, &shorter).expect("readable"), Some(STEP as u64));
+        assert_eq!(compare(&shorter, &a).expect("readable"), Some(STEP as u64));
+        assert_eq!(compare(&empty, &a).expect("readable"), Some(0));
+        assert_eq!(compare(&empty, &empty).expect("readable"), None);
+    }
+
+    #[test]
+    fn a_folder_that_holds_something_is_not_used() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(check_empty(dir.path()).is_ok());
+        assert!(check_empty(&dir.path().join("new")).is_ok());
+        fs::write(dir.path().join("a"), "").expect("written");
+        assert_eq!(check_empty(dir.path()).expect_err("refused").code, "already_exists");
+    }
+}

@@ -1,0 +1,162 @@
+//! `node run` and `node status`.
+
+use std::time::Duration;
+
+use dstore::config::Key;
+use dstore::id::NodeId;
+use dstore::rt::Rt;
+use dstore::{NodeHandle, StorageNode};
+use futures_lite::future::or;
+use futures_util::future::join_all;
+
+use super::registry::{serve_until, size};
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+use crate::settings_file::create_folder;
+use crate::shape::{Info, Node, Nodes, Ready};
+use crate::table::{Align, table};
+use crate::text;
+
+/// How long a node waits for a registry before it says that it does.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Runs a storage node until a signal comes.
+pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
+    let config = &context.config;
+    let registries = context.required_registries()?;
+    create_folder(&context.dir)?;
+    let listen = config.value(&Key::LISTEN).map_or("127.0.0.1:4200".to_owned(), |listen| listen.text().to_owned());
+    let public = config.value(&Key::PUBLIC).map(|public| public.text().to_owned());
+    let mut node = StorageNode::builder().listen(listen).dir(&context.dir);
+    for registry in registries {
+        node = node.registry(registry);
+    }
+    if let Some(network) = config.value(&Key::NETWORK) {
+        node = node.network(network.text());
+    }
+    if let Some(public) = &public {
+        node = node.public(public.as_str());
+    }
+    if let Some(bytes) = config.parsed(&Key::CAPACITY, size)? {
+        node = node.capacity(bytes);
+    }
+    if let Some(bytes) = config.parsed(&Key::FREE_FLOOR, size)? {
+        node = node.free_floor(bytes);
+    }
+    if let Some(bytes) = config.parsed(&Key::INLINE_MAX, size)? {
+        node = node.inline_max(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    if let Some(zone) = config.value(&Key::ZONE) {
+        node = node.zone(zone.text());
+    }
+    let node = node.start().await?;
+    let address = public.unwrap_or_else(|| node.address().to_string());
+    context.out.note(&format!("node {} listens at {}; waiting for a registry", node.id().short(), node.address()));
+    let registered = async {
+        registered(context, &node).await;
+        true
+    };
+    let ready = or(registered, async {
+        interrupt.next().await;
+        false
+    })
+    .await;
+    if ready {
+        if context.out.json {
+            context.out.document(&Ready::new("node", address, Some(node.id().to_string())))?;
+        } else {
+            context.out.line(&address)?;
+        }
+        or(
+            async {
+                interrupt.next().await;
+            },
+            node.closed(),
+        )
+        .await;
+    }
+    serve_until(node.shutdown(), interrupt).await;
+    Ok(())
+}
+
+/// Ready when a registry lists the node. Until then, says now and then why none does.
+async fn registered(context: &Context, node: &NodeHandle) {
+    let (rt, mut told) = (Rt::default(), None);
+    loop {
+        let listed = async {
+            node.registered().await;
+            true
+        };
+        let waited = async {
+            rt.env().sleep(PATIENCE).await;
+            false
+        };
+        if or(listed, waited).await {
+            return;
+        }
+        let why = node.registration_error().map(|error| error.to_string());
+        if let Some(why) = why.as_ref().filter(|_| why != told) {
+            context.out.warning("unregistered", &format!("no registry has accepted this node yet: {why}"));
+        }
+        told = why;
+    }
+}
+
+/// Asks one node, or all that the registries list.
+pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
+    let client = context.asking_client().await?;
+    let network = client.network().await?;
+    let chosen: Vec<_> = network.nodes.iter().filter(|node| id.is_none_or(|id| node.id == id)).collect();
+    if let (Some(id), true) = (id, chosen.is_empty()) {
+        return Err(Failure::new("not_found", format!("no registry lists a node {id}"))
+            .hint("`dstore-cli registry nodes --json` lists them with their ids"));
+    }
+    let answers = join_all(chosen.iter().map(|node| client.node_info(node.id))).await;
+    if context.out.json {
+        let info = |answer: &dstore::Result<dstore::proto::NodeInfo>| match answer {
+            Ok(info) => Info {
+                reachable: true,
+                used: Some(info.used),
+                shards: Some(info.shards),
+                version: Some(info.version.clone()),
+            },
+            Err(_) => Info { reachable: false, used: None, shards: None, version: None },
+        };
+        let nodes = chosen.iter().zip(&answers).map(|(node, answer)| Node::new(node, Some(info(answer)))).collect();
+        let (required, active) = (network.required, network.active);
+        context.out.document(&Nodes { schema: "dstore.nodes/1", nodes, required, active })?;
+    } else {
+        let rows: Vec<_> = chosen.iter().zip(&answers).map(|(node, answer)| row(node, answer)).collect();
+        let columns = [
+            ("node", Align::Left),
+            ("address", Align::Left),
+            ("state", Align::Left),
+            ("shards", Align::Right),
+            ("used", Align::Right),
+            ("free", Align::Right),
+            ("version", Align::Left),
+        ];
+        context.out.lines(&table(0, columns, &rows))?;
+    }
+    match (id, answers.into_iter().next()) {
+        (Some(_), Some(Err(error))) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn row(node: &dstore::NodeStatus, answer: &dstore::Result<dstore::proto::NodeInfo>) -> [String; 7] {
+    let (id, address) = (node.id.short(), node.address.clone());
+    match answer {
+        Ok(info) => [
+            id,
+            address,
+            node.state.as_str().to_owned(),
+            info.shards.to_string(),
+            text::size(info.used),
+            text::size(info.free),
+            text::harmless(&info.version),
+        ],
+        Err(_) => [id, address, "unreachable".into(), "-".into(), "-".into(), "-".into(), "-".into()],
+    }
+}

@@ -1,0 +1,119 @@
+//! `put`: stores a file, a folder, or what comes from standard input.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use blocking::Unblock;
+use clap::ValueEnum;
+use dstore::config::Key;
+use dstore::{Client, Committed, FilePath, PutMode, Source};
+
+use super::folder;
+use crate::args::{Mode, Put};
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::Channel;
+use crate::progress::{FileMeter, Meter};
+use crate::shape::ResultEvent;
+use crate::text;
+
+/// Stores what was named.
+pub(crate) async fn run(context: &Context, args: Put) -> Result {
+    let mode = mode(context)?;
+    if args.src == Path::new("-") {
+        let path = args.path.ok_or_else(|| {
+            Failure::usage("standard input has no name: say where to store it").hint("dstore-cli put - PATH")
+        })?;
+        let path = FilePath::new(path)?;
+        return one(context, Source::reader(Unblock::new(io::stdin())), path, None, mode).await;
+    }
+    let metadata = fs::metadata(&args.src).map_err(|error| unreadable(&args.src, error))?;
+    if metadata.is_dir() {
+        if matches!(mode, PutMode::Update(_)) {
+            return Err(Failure::usage("a folder has no version: --if-version and --mode update are for one file"));
+        }
+        return folder::put(context, &args.src, args.path, mode).await;
+    }
+    let path = FilePath::new(match args.path {
+        Some(path) => path,
+        None => name_of(&args.src)?,
+    })?;
+    if metadata.is_file() {
+        return one(context, Source::file(&args.src), path, Some(metadata.len()), mode).await;
+    }
+    // A pipe or a device: its length is known when it ends.
+    let file = fs::File::open(&args.src).map_err(|error| unreadable(&args.src, error))?;
+    one(context, Source::reader(Unblock::new(file)), path, None, mode).await
+}
+
+async fn one(context: &Context, source: Source, path: FilePath, total: Option<u64>, mode: PutMode) -> Result {
+    let client = context.storing_client().await?;
+    let out = &context.out;
+    let meter = Meter::start(out, "put", path.as_str(), total, Channel::Out);
+    let committed = transfer(&client, source, &path, mode, meter.file(path.as_str(), total)).await?;
+    let elapsed = meter.elapsed();
+    drop(meter);
+    if out.json {
+        out.event(Channel::Out, &ResultEvent::put(&committed, elapsed.as_secs_f64()));
+    }
+    let head = &committed.head;
+    let (name, amount) = (text::harmless(path.as_str()), text::amount(head.size, elapsed));
+    let nodes = text::count(node_count(&committed), "node");
+    out.note(&format!("stored {name}: version {}, {amount}, on {nodes}", head.version));
+    client.close().await;
+    Ok(())
+}
+
+/// One put, followed by `meter`.
+pub(super) async fn transfer(
+    client: &Client,
+    source: Source,
+    path: &FilePath,
+    mode: PutMode,
+    meter: FileMeter,
+) -> Result<Committed> {
+    let warned = meter.clone();
+    let put = client.put(path.as_str(), source).mode(mode);
+    let put = put.progress(move |progress| meter.progress(progress)).warnings(move |warning| warned.warning(&warning));
+    Ok(put.await?)
+}
+
+fn node_count(committed: &Committed) -> usize {
+    let mut nodes: Vec<_> = committed.head.shards.iter().map(|shard| shard.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes.len()
+}
+
+fn mode(context: &Context) -> Result<PutMode> {
+    let config = &context.config;
+    let version = config.parsed(&Key::IF_VERSION, str::parse::<u32>)?;
+    let named = config.value(&Key::MODE).filter(|mode| mode.origin != dstore::config::Origin::Default);
+    let mode = config.parsed(&Key::MODE, |text| Mode::from_str(text, false))?;
+    match (mode, version) {
+        (Some(Mode::Update), Some(version)) => Ok(PutMode::Update(version)),
+        (_, Some(version)) if named.is_none() => Ok(PutMode::Update(version)),
+        (_, Some(_)) => Err(Failure::usage("--if-version goes with --mode update, and with no other")),
+        (Some(Mode::Update), None) => Err(Failure::usage("--mode update needs --if-version N: the version to replace")),
+        (Some(Mode::Create), None) => Ok(PutMode::Create),
+        (Some(Mode::Overwrite) | None, None) => Ok(PutMode::Overwrite),
+    }
+}
+
+/// The last part of a local name.
+pub(super) fn name_of(src: &Path) -> Result<String> {
+    let name = src.file_name().map(PathBuf::from).or_else(|| {
+        let full = fs::canonicalize(src).ok()?;
+        full.file_name().map(PathBuf::from)
+    });
+    let name = name.ok_or_else(|| Failure::usage(format!("{} has no name: say where to store it", src.display())))?;
+    match name.to_str() {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(Failure::new("invalid_path", format!("the name {} is not UTF-8: give a PATH", name.display()))),
+    }
+}
+
+fn unreadable(src: &Path, error: io::Error) -> Failure {
+    Failure::io(format!("cannot read {}", src.display()), error)
+}

@@ -1,0 +1,87 @@
+//! `registry run` and `registry nodes`.
+
+use std::future::Future;
+use std::str::FromStr;
+
+use bytesize::ByteSize;
+use dstore::Registry;
+use dstore::config::Key;
+use futures_lite::future::or;
+
+use super::status::{node_table, nodes_document};
+use crate::context::Context;
+use crate::failure::Result;
+use crate::interrupt::Interrupt;
+use crate::settings_file::create_folder;
+use crate::shape::Ready;
+use crate::text;
+
+/// Runs a registry until a signal comes.
+pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
+    let config = &context.config;
+    create_folder(&context.dir)?;
+    let listen = config.value(&Key::LISTEN).map_or("127.0.0.1:4100".to_owned(), |listen| listen.text().to_owned());
+    let mut registry = Registry::builder().listen(listen).dir(&context.dir);
+    if let Some(network) = config.value(&Key::NETWORK) {
+        registry = registry.network(network.text());
+    }
+    if let Some(public) = config.value(&Key::PUBLIC) {
+        registry = registry.public(public.text());
+    }
+    if let Some(heartbeat) = config.duration(&Key::HEARTBEAT)? {
+        registry = registry.heartbeat(heartbeat);
+    }
+    let registry = registry.start().await?;
+    let address = registry.registry_address().to_string();
+    if context.out.json {
+        context.out.document(&Ready::new("registry", address, Some(registry.id().to_string())))?;
+    } else {
+        context.out.line(&address)?;
+    }
+    or(
+        async {
+            interrupt.next().await;
+        },
+        registry.closed(),
+    )
+    .await;
+    serve_until(registry.shutdown(), interrupt).await;
+    Ok(())
+}
+
+/// Waits for an orderly end, unless a second signal asks for a quick one.
+pub(super) async fn serve_until(shutdown: impl Future<Output = ()>, interrupt: &mut Interrupt) {
+    or(shutdown, async {
+        interrupt.next().await;
+    })
+    .await;
+}
+
+/// A number of bytes, such as `10GiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    match ByteSize::from_str(text) {
+        Ok(size) => Ok(size.as_u64()),
+        Err(_) => Err(format!("{text:?} is not a size: write it like 10GiB or 4096")),
+    }
+}
+
+/// Lists the nodes that the registries know.
+pub(crate) async fn nodes(context: &Context) -> Result {
+    let client = context.asking_client().await?;
+    let network = client.network().await?;
+    for (address, why) in &network.unreachable {
+        context.out.warning("registry_unreachable", &format!("registry {address}: {why}"));
+    }
+    if context.out.json {
+        let (active, required) = (network.active, network.required);
+        return context.out.document(&nodes_document("dstore.nodes/1", &network.nodes, active, required));
+    }
+    if network.nodes.is_empty() {
+        context.out.note("no node is listed");
+        return Ok(());
+    }
+    context.out.lines(&node_table(&network.nodes))?;
+    let active = text::count(network.active, "active node");
+    context.out.note(&format!("{active}, {} needed to store files", network.required));
+    Ok(())
+}

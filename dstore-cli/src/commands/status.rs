@@ -1,0 +1,102 @@
+//! `status`: the network, the registries and the ledger, as seen from here.
+
+use dstore::client::{Network, NodeStatus};
+use dstore::config::{self, LedgerKind};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::shape::{LedgerState, Node, Nodes, RegistryState, Status};
+use crate::table::{Align, table};
+use crate::text;
+
+/// Shows how everything is.
+pub(crate) async fn run(context: &Context) -> Result {
+    let registries = context.required_registries()?;
+    let client = context.asking_client().await?;
+    let ledger = ledger(context)?;
+    let (network, failure) = match client.network().await {
+        Ok(network) => (Some(network), None),
+        Err(error) => (None, Some(Failure::from(error))),
+    };
+    let unreachable = |address: &str| match &network {
+        None => failure.as_ref().map(|failure| failure.message.clone()),
+        Some(network) => network.unreachable.iter().find(|(name, _)| name == address).map(|(_, why)| why.clone()),
+    };
+    let registry: Vec<_> = registries
+        .iter()
+        .map(|address| {
+            let address = address.to_string();
+            let message = unreachable(&address);
+            RegistryState { address, reachable: message.is_none(), message }
+        })
+        .collect();
+    let (nodes, active, required) = match &network {
+        Some(network) => (network.nodes.clone(), network.active, network.required),
+        None => (Vec::new(), 0, 0),
+    };
+    if context.out.json {
+        let nodes = nodes_document("dstore.status/1", &nodes, active, required);
+        context.out.document(&Status { nodes, registry, ledger, version: env!("CARGO_PKG_VERSION") })?;
+    } else {
+        context.out.lines(&lines(&registry, &ledger, network.as_ref()))?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+fn ledger(context: &Context) -> Result<LedgerState> {
+    let kind = config::ledger_kind(&context.config)?;
+    let path = (kind == LedgerKind::Local).then(|| context.dir.join(config::LEDGER_FILE).display().to_string());
+    Ok(LedgerState { kind: kind.as_str(), path })
+}
+
+pub(super) fn nodes_document(schema: &'static str, nodes: &[NodeStatus], active: usize, required: usize) -> Nodes {
+    Nodes { schema, nodes: nodes.iter().map(|node| Node::new(node, None)).collect(), required, active }
+}
+
+fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Network>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for registry in registries {
+        let state = match &registry.message {
+            None => "ok".to_owned(),
+            Some(message) => message.clone(),
+        };
+        let place = registry.address.rsplit('@').next().unwrap_or(&registry.address);
+        lines.push(format!("registry   {place}   {state}"));
+    }
+    let path = ledger.path.as_deref().unwrap_or("in memory");
+    lines.push(format!("ledger     {}   {path}", ledger.kind));
+    if let Some(network) = network {
+        let enough = if network.active >= network.required { "enough" } else { "not enough" };
+        let active = text::count(network.active, "active node");
+        lines.push(format!("nodes      {active}, {enough} to store files ({} needed)", network.required));
+        if !network.nodes.is_empty() {
+            lines.push(String::new());
+            lines.extend(node_table(&network.nodes));
+        }
+    }
+    lines
+}
+
+/// The nodes of a network as a table.
+pub(super) fn node_table(nodes: &[NodeStatus]) -> Vec<String> {
+    let row = |node: &NodeStatus| {
+        [
+            node.id.short(),
+            node.address.clone(),
+            node.state.as_str().to_owned(),
+            text::size(node.free),
+            text::size(node.capacity),
+            text::harmless(&node.zone),
+        ]
+    };
+    let rows: Vec<_> = nodes.iter().map(row).collect();
+    let columns = [
+        ("node", Align::Left),
+        ("address", Align::Left),
+        ("state", Align::Left),
+        ("free", Align::Right),
+        ("capacity", Align::Right),
+        (if nodes.iter().any(|node| !node.zone.is_empty()) { "zone" } else { "" }, Align::Left),
+    ];
+    table(0, columns, &rows)
+}

@@ -1,0 +1,209 @@
+//! What every command starts from: settings, the folder, the way to print, and a client made of them.
+
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use dstore::config::{self, Config, ConfigFile, EnvFile, Key, Variables};
+use dstore::{Client, Owner, RegistryAddr};
+
+use crate::failure::{Failure, Result};
+use crate::output::{Output, When};
+
+/// What every command starts from.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// All settings.
+    pub(crate) config: Config,
+    /// The folder of this client, node or registry.
+    pub(crate) dir: PathBuf,
+    /// The way to print.
+    pub(crate) out: Output,
+}
+
+/// Whose folder a command uses when none is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// The platform's data folder.
+    Client,
+    /// `node` in it.
+    Node,
+    /// `registry` in it.
+    Registry,
+    /// `dstore-dev` in the current folder. Only the flag changes it: `DSTORE_DIR` names a client's folder there.
+    Dev,
+}
+
+impl Context {
+    /// Gathers flags, environment, `.env` and config file.
+    pub(crate) fn new(matches: &ArgMatches, home: Home) -> Result<Self> {
+        let config = flags(matches, Config::new()).env(environment());
+        let env_file = env_file(&config)?;
+        let config = config.env_file(env_file);
+        let dir = folder(&config, home)?;
+        let file = config.value(&Key::CONFIG);
+        let file = match &file {
+            Some(path) => Some(named_config(Path::new(path.text()))?),
+            None => ConfigFile::open(dir.join(config::CONFIG_FILE))?,
+        };
+        let config = config.file(file);
+        let out = output(&config)?;
+        for warning in config.warnings() {
+            out.warning("config", &warning);
+        }
+        Ok(Self { config, dir, out })
+    }
+
+    /// The registries that are configured.
+    pub(crate) fn registries(&self) -> Result<Vec<RegistryAddr>> {
+        Ok(self.config.list(&Key::REGISTRY, str::parse)?)
+    }
+
+    /// The registries that are configured, at least one.
+    pub(crate) fn required_registries(&self) -> Result<Vec<RegistryAddr>> {
+        let registries = self.registries()?;
+        if registries.is_empty() {
+            let file = self.dir.join(config::CONFIG_FILE);
+            return Err(Failure::new("config", "no registry is set, neither with --registry nor as DSTORE_REGISTRY")
+                .hint("set DSTORE_REGISTRY=dsr1:... in the environment or in .env")
+                .hint(format!("to keep it, run dstore-cli init --registry dsr1:..., which writes {}", file.display()))
+                .hint("a registry prints its address when it starts: dstore-cli registry run"));
+        }
+        Ok(registries)
+    }
+
+    /// A client that reads what it knows, without any registry if need be.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        self.client_with(|builder| builder).await
+    }
+
+    /// A client that stores files.
+    pub(crate) async fn storing_client(&self) -> Result<Client> {
+        self.required_registries()?;
+        self.client().await
+    }
+
+    /// A client with a change to what the settings say.
+    pub(crate) async fn client_with(
+        &self,
+        change: impl FnOnce(dstore::ClientBuilder) -> dstore::ClientBuilder,
+    ) -> Result<Client> {
+        if config::owner(&self.config, &self.dir)?.is_none() {
+            let file = self.dir.join(config::OWNER_FILE);
+            return Err(Failure::new("config", format!("no owner key: {} is not there", file.display()))
+                .hint("make one with dstore-cli init --registry dsr1:...")
+                .hint("if you have one, set ETH_PRIVATE_KEY or ETH_PRIVATE_KEY_FILE in the environment or in .env")
+                .hint("if it is in another folder, name that with --dir or DSTORE_DIR"));
+        }
+        if config::ledger_kind(&self.config)? == config::LedgerKind::Memory {
+            self.out
+                .warning("ledger_memory", "with --ledger memory, what is stored is forgotten when this command ends");
+        }
+        Ok(change(config::client(&self.config, &self.dir)?).connect().await?)
+    }
+
+    /// A client that only asks registries and nodes how they are: nobody in particular.
+    pub(crate) async fn asking_client(&self) -> Result<Client> {
+        let mut builder = Client::builder()
+            .owner(Owner::generate(&dstore::rt::Rt::default()))
+            .ledger(dstore::ledger::MemoryLedger::default());
+        for registry in self.required_registries()? {
+            builder = builder.registry(registry);
+        }
+        if let Some(network) = self.config.value(&Key::NETWORK) {
+            builder = builder.network(network.text());
+        }
+        if let Some(timeout) = self.config.duration(&Key::TIMEOUT)? {
+            builder = builder.timeout(timeout);
+        }
+        Ok(builder.connect().await?)
+    }
+}
+
+/// The output that the command line alone asks for: for when the rest cannot be read.
+pub(crate) fn first_output(arguments: &[std::ffi::OsString]) -> Output {
+    let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let color = match () {
+        () if given("--color=never") => When::Never,
+        () if given("--color=always") => When::Always,
+        () => When::Auto,
+    };
+    Output { json: given("--json"), color, verbose: u8::from(given("-v")), ..Output::default() }
+}
+
+fn output(config: &Config) -> Result<Output> {
+    Ok(Output {
+        json: config.is_on(&Key::JSON)?,
+        quiet: config.is_on(&Key::QUIET)?,
+        verbose: config.parsed(&Key::VERBOSE, str::parse)?.unwrap_or(0),
+        color: config.parsed(&Key::COLOR, When::parse)?.unwrap_or_default(),
+        progress: config.parsed(&Key::PROGRESS, When::parse)?.unwrap_or_default(),
+        ..Output::default()
+    })
+}
+
+/// Every flag that is a setting, from the whole chain of subcommands.
+fn flags(matches: &ArgMatches, mut config: Config) -> Config {
+    for key in Key::ALL {
+        let typed = matches!(matches.try_contains_id(key.name), Ok(true))
+            && matches.value_source(key.name) == Some(ValueSource::CommandLine);
+        if !typed {
+            continue;
+        }
+        let value = match key {
+            &Key::VERBOSE => matches.get_count(key.name).to_string(),
+            _ => {
+                let values = matches.get_raw(key.name).into_iter().flatten();
+                values.map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(",")
+            }
+        };
+        config = config.flag(key, value);
+    }
+    match matches.subcommand() {
+        Some((_, matches)) => flags(matches, config),
+        None => config,
+    }
+}
+
+/// Variables that are not Unicode are none of ours.
+fn environment() -> Variables {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn env_file(config: &Config) -> Result<Option<EnvFile>> {
+    match config.value(&Key::ENV_FILE) {
+        None => Ok(EnvFile::open(".env")?),
+        Some(path) => match EnvFile::open(path.text())? {
+            Some(file) => Ok(Some(file)),
+            None => Err(Failure::new("config", format!("{}: no such file (from {})", path.text(), path.origin))),
+        },
+    }
+}
+
+fn named_config(path: &Path) -> Result<ConfigFile> {
+    let missing = || Failure::new("config", format!("{}: no such config file", path.display()));
+    ConfigFile::open(path)?.ok_or_else(missing)
+}
+
+fn folder(config: &Config, home: Home) -> Result<PathBuf> {
+    use etcetera::BaseStrategy;
+    let named = config.value(&Key::DIR).filter(|dir| home != Home::Dev || dir.origin == config::Origin::Flag);
+    if let Some(dir) = named {
+        return Ok(PathBuf::from(dir.text()));
+    }
+    if home == Home::Dev {
+        return Ok(PathBuf::from("dstore-dev"));
+    }
+    let base = etcetera::choose_base_strategy().map_err(|_| {
+        Failure::new("config", "there is no home folder to keep things in")
+            .hint("name a folder with --dir or DSTORE_DIR")
+    })?;
+    let data = base.data_dir().join("dstore");
+    Ok(match home {
+        Home::Node => data.join("node"),
+        Home::Registry => data.join("registry"),
+        Home::Client | Home::Dev => data,
+    })
+}

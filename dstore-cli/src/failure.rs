@@ -1,0 +1,175 @@
+//! How a command ends when it does not end well: code word, exit code, text and hints.
+
+use std::error::Error as _;
+use std::io;
+
+use dstore::Error;
+use dstore::error::PeerProblem;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The stable word of the cause.
+    pub(crate) code: &'static str,
+    /// What the process exits with.
+    pub(crate) exit: u8,
+    /// One line, for people.
+    pub(crate) message: String,
+    /// What the user can do.
+    pub(crate) hints: Vec<String>,
+    /// The causes behind the message, shown with -v.
+    pub(crate) causes: Vec<String>,
+    /// Whether the same command can succeed later.
+    pub(crate) retryable: bool,
+    /// Whether people have been told already.
+    pub(crate) printed: bool,
+}
+
+/// What commands return.
+pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// Standard output was closed by its reader: no failure, but the end.
+pub(crate) const BROKEN_PIPE: &str = "broken_pipe";
+/// Ended by a signal.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
+impl Failure {
+    /// A failure with a code word and a text.
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            exit: exit_code(code),
+            message: message.into(),
+            hints: Vec::new(),
+            causes: Vec::new(),
+            retryable: false,
+            printed: false,
+        }
+    }
+
+    /// A command line that cannot be obeyed.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new("usage", message)
+    }
+
+    /// Adds what the user can do.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// This machine's file failed.
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Error::Io { what: what.into(), source }.into()
+    }
+
+    /// Ended by this signal.
+    pub(crate) fn interrupted(signal: u8) -> Self {
+        Self { exit: 128 + signal, ..Self::new(INTERRUPTED, "interrupted") }
+    }
+
+    /// Standard output failed; when its reader has gone away that is no error.
+    pub(crate) fn stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self { exit: 0, ..Self::new(BROKEN_PIPE, "standard output was closed") },
+            _ => Self::io("cannot write to standard output", error),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let mut causes = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        Self {
+            code: error.code(),
+            exit: exit_code(error.code()),
+            message: message(&error),
+            hints: hint(&error).map(ToOwned::to_owned).into_iter().collect(),
+            causes,
+            retryable: error.is_retryable(),
+            printed: false,
+        }
+    }
+}
+
+fn message(error: &Error) -> String {
+    match error {
+        Error::Io { what, source } if source.kind() == io::ErrorKind::NotFound => {
+            format!("{what}: no such file or folder")
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The exit code of a code word.
+fn exit_code(code: &str) -> u8 {
+    match code {
+        "usage" | "invalid_path" | "too_large" => 2,
+        "partial" => 3,
+        "not_found" => 4,
+        "unavailable" | "timeout" | "busy" | "not_enough_nodes" | "not_enough_shards" | "no_space" | "superseded"
+        | "unknown_outcome" => 5,
+        "integrity" | "unrecoverable" => 6,
+        "permission_denied" => 7,
+        "config" => 8,
+        "already_exists" | "version_conflict" => 9,
+        "degraded" => 11,
+        "locked" => 12,
+        _ => 1,
+    }
+}
+
+/// What the user can do about an error.
+fn hint(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::NotFound { .. } => Some("`dstore-cli ls` lists the files that are there"),
+        Error::AlreadyExists { .. } => Some("choose another path, or replace it with --mode overwrite"),
+        Error::VersionConflict { .. } => Some("nothing was changed; see what is there now with `dstore-cli stat`"),
+        Error::NotEnoughNodes { .. } => {
+            Some("nothing was stored; `dstore-cli status` lists the nodes, `dstore-cli node run` adds one")
+        }
+        Error::NotEnoughShards { .. } => Some("nothing is lost: try again when the missing nodes are back"),
+        Error::Superseded { .. } => Some("try again to read the new version"),
+        Error::UnknownOutcome { .. } => Some("see what is there with `dstore-cli stat` before you try again"),
+        Error::Peer { problem: PeerProblem::WrongKeyOrNetwork, .. } => {
+            Some("check the address after dsr1: and the label given with --network")
+        }
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            Some("another program listens there: stop it, or choose another port with --listen")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_the_exit_code_of_the_table() {
+        for (code, exit) in [
+            ("internal", 1),
+            ("invalid_path", 2),
+            ("partial", 3),
+            ("not_found", 4),
+            ("not_enough_shards", 5),
+            ("no_space", 5),
+            ("unrecoverable", 6),
+            ("permission_denied", 7),
+            ("config", 8),
+            ("version_conflict", 9),
+            ("locked", 12),
+        ] {
+            assert_eq!(Failure::new(code, "").exit, exit, "{code}");
+        }
+        assert_eq!(Failure::interrupted(2).exit, 130);
+        assert_eq!(Failure::interrupted(15).exit, 143);
+        assert_eq!(Failure::stdout(io::ErrorKind::BrokenPipe.into()).exit, 0);
+    }
+}

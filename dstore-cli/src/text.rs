@@ -1,0 +1,117 @@
+//! Numbers, times and names as people read them.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use dstore::rt::Timestamp;
+
+/// `64.0 MiB`
+pub(crate) fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// `67,108,864`
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `129 MB/s`; nothing for a time too short to tell.
+pub(crate) fn speed(bytes: u64, time: Duration) -> Option<String> {
+    let nanos = time.as_nanos();
+    let per_second = (u128::from(bytes) * 1_000_000_000).checked_div(nanos)?;
+    let per_second = u64::try_from(per_second).ok().filter(|_| bytes >= 1 << 16)?;
+    Some(match per_second {
+        0..1_000_000 => format!("{} kB/s", per_second / 1000),
+        1_000_000..10_000_000 => format!("{}.{} MB/s", per_second / 1_000_000, per_second / 100_000 % 10),
+        _ => format!("{} MB/s", per_second / 1_000_000),
+    })
+}
+
+/// `0.52 s`, `3 min 20 s`
+pub(crate) fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        0..60 => format!("{:.2} s", time.as_secs_f64()),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// `64.0 MiB in 0.52 s (129 MB/s)`
+pub(crate) fn amount(bytes: u64, time: Duration) -> String {
+    match speed(bytes, time) {
+        Some(speed) => format!("{} in {} ({speed})", size(bytes), seconds(time)),
+        None => format!("{} in {}", size(bytes), seconds(time)),
+    }
+}
+
+/// `2026-11-22 15:54`
+pub(crate) fn moment(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..16).unwrap_or(&text).replace('T', " ")
+}
+
+/// `1 node`, `2 nodes`
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A name that does nothing to a terminal: control characters, and those that turn the direction of text, as escapes.
+pub(crate) fn harmless(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c {
+            c if c.is_control() || turns => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A path as a shell reads it back.
+pub(crate) fn shell_quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_speeds_have_units() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(64 << 20), "64.0 MiB");
+        assert_eq!(grouped(64 << 20), "67,108,864");
+        assert_eq!((grouped(0), grouped(999), grouped(1000)), ("0".into(), "999".into(), "1,000".into()));
+        assert_eq!(speed(100_000_000, Duration::from_millis(500)).as_deref(), Some("200 MB/s"));
+        assert_eq!(speed(4_500_000, Duration::from_secs(1)).as_deref(), Some("4.5 MB/s"));
+        assert_eq!(speed(100, Duration::from_secs(1)), None);
+        assert_eq!(speed(100_000_000, Duration::ZERO), None);
+        assert_eq!(amount(64 << 20, Duration::from_millis(520)), "64.0 MiB in 0.52 s (129 MB/s)");
+        assert_eq!(seconds(Duration::from_secs(200)), "3 min 20 s");
+    }
+
+    #[test]
+    fn a_name_cannot_drive_the_terminal() {
+        assert_eq!(harmless("我的 文件.txt"), "我的 文件.txt");
+        assert_eq!(harmless("a\x1b[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\n\\u{202e}c");
+    }
+
+    #[test]
+    fn folders_with_spaces_are_quoted_for_the_shell() {
+        assert_eq!(shell_quoted("/tmp/a-b"), "/tmp/a-b");
+        assert_eq!(shell_quoted("/tmp/it's here"), r"'/tmp/it'\''s here'");
+    }
+}

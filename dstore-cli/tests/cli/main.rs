@@ -1,0 +1,9 @@
+//! The command line from outside: real processes, exit codes, JSON, signals and pipes.
+
+mod config;
+mod demo;
+mod files;
+mod network;
+mod nodes;
+mod process;
+mod transfers;

@@ -1,0 +1,98 @@
+//! Pipes, signals and terminals around a transfer.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::network::{Net, bytes};
+use super::process::Running;
+
+#[test]
+fn standard_input_of_unknown_length_is_stored() {
+    let net = Net::start(3);
+    let content = bytes(400_000);
+    let ended = net.run_with_input(&["put", "-", "piped", "--json"], &content).with(0);
+    assert_eq!(ended.events("result")[0]["size"], content.len());
+    assert!(net.cat("piped") == content);
+    assert_eq!(net.run_with_input(&["put", "-", "--json"], b"").with(2).error()["code"], "usage");
+}
+
+/// A put in the middle: what it was given has been read, more is to come.
+fn half_a_put(net: &Net) -> Running {
+    let mut command = net.command();
+    let mut put = Running::start(command.args(["put", "-", "a.bin", "--json"]).stdin(Stdio::piped()));
+    let stdin = put.child().stdin.as_mut().expect("it is piped");
+    stdin.write_all(&bytes(3_000_000)).expect("it reads");
+    let first: Value = serde_json::from_str(&put.line()).expect("JSON");
+    assert_eq!((&first["type"], &first["op"], &first["path"]), (&"status".into(), &"put".into(), &"a.bin".into()));
+    put
+}
+
+#[test]
+fn an_interrupted_put_ends_with_130_and_commits_nothing() {
+    let net = Net::start(3);
+    let put = half_a_put(&net);
+    put.signal("INT");
+    assert_eq!(put.end().with(130).error()["code"], "interrupted");
+    assert!(net.paths().is_empty());
+    net.put("a.bin", b"the same path is free");
+    assert_eq!(net.run(["stat", "a.bin", "--json"]).with(0).json()["version"], 1);
+}
+
+#[test]
+fn a_terminated_put_ends_with_143() {
+    let net = Net::start(3);
+    let put = half_a_put(&net);
+    put.signal("TERM");
+    put.end().with(143);
+    assert!(net.paths().is_empty());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let net = Net::start(3);
+    net.put("a.bin", &bytes(5_000_000));
+    for arguments in [&["cat", "a.bin"][..], &["ls"], &["ls", "--json"], &["--help"], &["stat", "a.bin"]] {
+        let mut child = net.command().args(arguments).spawn().expect("the binary runs");
+        drop(child.stdout.take());
+        let ended = super::process::Ended::from(child.wait_with_output().expect("it ends")).with(0);
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_put_whose_listener_goes_away_is_still_stored() {
+    let net = Net::start(3);
+    let file = net.file("a.bin", &bytes(3_000_000)).display().to_string();
+    let mut child = net.command().args(["put", &file, "--json"]).spawn().expect("the binary runs");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(net.paths(), ["a.bin"]);
+}
+
+#[test]
+fn without_a_terminal_there_are_no_bars_and_no_colours() {
+    let net = Net::start(3);
+    let file = net.file("a.bin", &bytes(3_000_000)).display().to_string();
+    let put = net.run(["put", &file]).with(0);
+    assert_eq!(put.text(), "", "standard output is for data");
+    assert!(put.stderr.starts_with("stored a.bin: version 1, 2.9 MiB in "), "{}", put.stderr);
+    let failed = net.run(["cat", "nope"]).with(4);
+    for said in [&put.stderr, &failed.stderr] {
+        assert!(!said.contains('\x1b') && !said.contains('\r'), "{said:?}");
+    }
+    assert_eq!(net.run(["put", &file, "-q"]).with(0).stderr, "");
+    let painted = net.run(["cat", "nope", "--color", "always"]).with(4);
+    assert!(painted.stderr.starts_with("\x1b[1;31merror:"), "{:?}", painted.stderr);
+}
+
+#[test]
+fn data_on_standard_output_stays_alone_there() {
+    let net = Net::start(3);
+    net.put("a.bin", &bytes(300_000));
+    let ended = net.run(["cat", "a.bin", "--json"]).with(0);
+    assert!(ended.stdout == bytes(300_000));
+    let last: Value = serde_json::from_str(ended.stderr.lines().last().unwrap_or_default()).expect("JSON");
+    assert_eq!((&last["type"], &last["schema"]), (&"result".into(), &"dstore.get/1".into()));
+}

@@ -1,0 +1,218 @@
+//! From settings to a client.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, Key, Origin};
+use crate::client::{Client, ClientBuilder};
+use crate::error::{Error, Result};
+use crate::keys::Owner;
+use crate::ledger::{LocalLedger, MemoryLedger};
+use crate::scheme::{Padding, Scheme};
+
+/// The owner's key in a client's folder.
+pub const OWNER_FILE: &str = "owner.key";
+/// The local ledger in a client's folder.
+pub const LEDGER_FILE: &str = "ledger.db";
+/// The settings in the folder of a client, node or registry.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// Where records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LedgerKind {
+    /// In a file on this machine.
+    Local,
+    /// In this process, gone when it ends.
+    Memory,
+}
+
+impl LedgerKind {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Where the owner's key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnerKey {
+    /// In `ETH_PRIVATE_KEY`.
+    Variable(Origin),
+    /// In this file, because `ETH_PRIVATE_KEY_FILE` says so.
+    File(PathBuf, Origin),
+    /// In the client's folder, if it has been made.
+    Folder(PathBuf),
+}
+
+/// Where the owner's key is: a key or the name of a key file, wherever one is set first; else in the folder `dir`.
+///
+/// # Errors
+/// [`Error::Config`] when key and key file are set in the same place: nobody could say which one is meant.
+pub fn owner_key(config: &Config, dir: &Path) -> Result<OwnerKey> {
+    let (key, file) = (config.value(&Key::OWNER_KEY), config.value(&Key::OWNER_KEY_FILE));
+    let in_environment = |origin: &Origin| matches!(origin, Origin::Flag | Origin::Env(_));
+    match (key, file) {
+        (None, None) => Ok(OwnerKey::Folder(dir.join(OWNER_FILE))),
+        (Some(key), None) => Ok(OwnerKey::Variable(key.origin)),
+        (None, Some(file)) => Ok(OwnerKey::File(file.text().into(), file.origin)),
+        (Some(key), Some(file)) => match (in_environment(&key.origin), in_environment(&file.origin)) {
+            (true, false) => Ok(OwnerKey::Variable(key.origin)),
+            (false, true) => Ok(OwnerKey::File(file.text().into(), file.origin)),
+            _ => Err(Error::config(format!(
+                "{} and {} are both set ({} and {}): keep one",
+                Key::OWNER_KEY.variable,
+                Key::OWNER_KEY_FILE.variable,
+                key.origin,
+                file.origin
+            ))),
+        },
+    }
+}
+
+/// The owner that [`owner_key`] finds; `None` when it is to be in the folder and is not there.
+///
+/// # Errors
+/// As [`owner_key`] and [`Owner::open`].
+pub fn owner(config: &Config, dir: &Path) -> Result<Option<Owner>> {
+    match owner_key(config, dir)? {
+        OwnerKey::Variable(_) => config.parsed(&Key::OWNER_KEY, |text| {
+            Owner::parse(text).ok_or("not a private key: 64 hex digits, with or without 0x")
+        }),
+        OwnerKey::File(path, _) => Owner::open(path).map(Some),
+        OwnerKey::Folder(path) if !path.exists() => Ok(None),
+        OwnerKey::Folder(path) => Owner::open(path).map(Some),
+    }
+}
+
+/// Which ledger the settings name.
+///
+/// # Errors
+/// [`Error::Config`] for an unknown one.
+pub fn ledger_kind(config: &Config) -> Result<LedgerKind> {
+    let kind = config.parsed(&Key::LEDGER, |text| match text {
+        "local" => Ok(LedgerKind::Local),
+        "memory" => Ok(LedgerKind::Memory),
+        _ => Err(format!("{text:?} is not a ledger: local or memory")),
+    })?;
+    Ok(kind.unwrap_or(LedgerKind::Local))
+}
+
+/// A client with these settings, whose folder is `dir`: owner, ledger, registries and all else.
+///
+/// # Errors
+/// [`Error::Config`] for a setting that is missing or wrong; those of the owner's key file and of the ledger.
+pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
+    let owner = owner(config, dir)?.ok_or_else(|| {
+        Error::config(format!(
+            "no owner key: there is no {}, and {} is not set",
+            dir.join(OWNER_FILE).display(),
+            Key::OWNER_KEY.variable
+        ))
+    })?;
+    let mut builder = Client::builder().owner(owner);
+    for registry in config.list(&Key::REGISTRY, str::parse)? {
+        builder = builder.registry(registry);
+    }
+    if let Some(network) = config.value(&Key::NETWORK) {
+        builder = builder.network(network.text());
+    }
+    if let Some(timeout) = config.duration(&Key::TIMEOUT)? {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(scheme) = config.parsed(&Key::SCHEME, str::parse::<Scheme>)? {
+        builder = builder.scheme(scheme);
+    }
+    if let Some(padding) = config.parsed(&Key::PADDING, padding)? {
+        builder = builder.padding(padding);
+    }
+    Ok(match ledger_kind(config)? {
+        LedgerKind::Local => {
+            create_private(dir)?;
+            builder.ledger(LocalLedger::open(dir.join(LEDGER_FILE))?)
+        }
+        LedgerKind::Memory => builder.ledger(MemoryLedger::default()),
+    })
+}
+
+/// Makes the folder, for this user only, unless it is there: an owner from the environment comes without one.
+fn create_private(dir: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|error| Error::io(format!("cannot make the folder {}", dir.display()), error))
+}
+
+fn padding(text: &str) -> Result<Padding, String> {
+    match text {
+        "padme" => Ok(Padding::Padme),
+        "none" => Ok(Padding::None),
+        _ => Err(format!("{text:?} is not a padding: padme or none")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EnvFile;
+
+    const KEY: &str = "0x00000000000000000000000000000000000000000000000000000000000000a1";
+
+    fn env(variables: &[(&str, &str)]) -> Config {
+        Config::new().env(variables.iter().copied().collect())
+    }
+
+    #[test]
+    fn the_owner_comes_from_the_environment_before_env_file_and_folder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(owner(&Config::new(), dir.path()).expect("fine").is_none());
+        let file = dir.path().join("other.key");
+        let text = format!("ETH_PRIVATE_KEY_FILE={}\n", file.display());
+        let both = env(&[("ETH_PRIVATE_KEY", KEY)]).env_file(Some(EnvFile::parse(".env", &text).expect("parses")));
+        let found = owner(&both, dir.path()).expect("valid").expect("set");
+        found.save(dir.path().join(OWNER_FILE)).expect("saved");
+        let in_folder = owner(&Config::new(), dir.path()).expect("valid").expect("there");
+        assert_eq!(found.id(), in_folder.id());
+        let other = env(&[("ETH_PRIVATE_KEY_FILE", &file.display().to_string())]);
+        assert!(owner(&other, dir.path()).is_err(), "a file that is named must be there");
+    }
+
+    #[test]
+    fn a_key_and_a_key_file_in_one_place_are_refused() {
+        let both = env(&[("ETH_PRIVATE_KEY", KEY), ("ETH_PRIVATE_KEY_FILE", "x")]);
+        let error = owner_key(&both, Path::new(".")).expect_err("ambiguous");
+        assert!(error.to_string().contains("keep one"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_without_showing_it() {
+        let error = owner(&env(&[("ETH_PRIVATE_KEY", "hunter2")]), Path::new(".")).expect_err("no key");
+        assert!(error.to_string().starts_with("ETH_PRIVATE_KEY: "), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_client_without_an_owner_says_which_file_and_variable() {
+        let error = client(&Config::new(), Path::new("/nowhere")).expect_err("no owner").to_string();
+        assert!(error.contains("/nowhere/owner.key") && error.contains("ETH_PRIVATE_KEY"), "{error}");
+    }
+
+    #[test]
+    fn every_setting_of_a_client_is_checked() {
+        for (variable, value) in [
+            ("DSTORE_REGISTRY", "dsr1:x"),
+            ("DSTORE_TIMEOUT", "soon"),
+            ("DSTORE_SCHEME", "4"),
+            ("DSTORE_PADDING", "much"),
+            ("DSTORE_LEDGER", "paper"),
+        ] {
+            let config = env(&[("ETH_PRIVATE_KEY", KEY), (variable, value)]);
+            let error = client(&config, Path::new("/nowhere")).expect_err(variable).to_string();
+            assert!(error.starts_with(variable), "{error}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The names of all settings.
+
+/// Where a setting may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Flag, environment, `.env` and config file.
+    Everywhere,
+    /// Not in the config file: it says where that file is, or makes sense for one command only.
+    NotInFile,
+    /// A secret: environment and `.env` only, and never shown.
+    Secret,
+}
+
+/// A setting: `--a-b` on the command line, `DSTORE_A_B` in the environment and in `.env`, `a_b` in the config file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name, as in the config file.
+    pub name: &'static str,
+    /// Its environment variable.
+    pub variable: &'static str,
+    /// Its value when nobody sets it.
+    pub default: Option<&'static str>,
+    /// Where it may be written.
+    pub scope: Scope,
+}
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $key:ident = $name:literal, $variable:literal, $scope:ident $(, $default:literal)?;)*) => {
+        impl Key {
+            $(
+                $(#[$doc])*
+                pub const $key: Self = Self {
+                    name: $name,
+                    variable: $variable,
+                    default: default!($($default)?),
+                    scope: Scope::$scope,
+                };
+            )*
+
+            /// Every setting.
+            pub const ALL: &'static [Self] = &[$(Self::$key),*];
+        }
+    };
+}
+
+macro_rules! default {
+    () => {
+        None
+    };
+    ($default:literal) => {
+        Some($default)
+    };
+}
+
+keys! {
+    /// The folder of this client, node or registry.
+    DIR = "dir", "DSTORE_DIR", NotInFile;
+    /// The config file. Default: `config.toml` in the folder.
+    CONFIG = "config", "DSTORE_CONFIG", NotInFile;
+    /// The file with environment variables. Default: `.env` in the current folder, if there is one.
+    ENV_FILE = "env_file", "DSTORE_ENV_FILE", NotInFile;
+    /// Registries to find nodes through, separated by commas.
+    REGISTRY = "registry", "DSTORE_REGISTRY", Everywhere;
+    /// Where records are kept: `local` or `memory`.
+    LEDGER = "ledger", "DSTORE_LEDGER", Everywhere, "local";
+    /// The label of the network.
+    NETWORK = "network", "DSTORE_NETWORK", Everywhere, "dstore";
+    /// For how long a step may make no progress before it fails.
+    TIMEOUT = "timeout", "DSTORE_TIMEOUT", Everywhere, "30s";
+    /// Data and parity shards of new files.
+    SCHEME = "scheme", "DSTORE_SCHEME", Everywhere, "4+2";
+    /// How the length of new files is hidden: `padme` or `none`.
+    PADDING = "padding", "DSTORE_PADDING", Everywhere, "padme";
+    /// What a put may replace: `overwrite`, `create` or `update`.
+    MODE = "mode", "DSTORE_MODE", Everywhere, "overwrite";
+    /// The version that `--mode update` replaces.
+    IF_VERSION = "if_version", "DSTORE_IF_VERSION", NotInFile;
+    /// Machine-readable output.
+    JSON = "json", "DSTORE_JSON", Everywhere, "false";
+    /// Progress bars: `auto`, `always` or `never`.
+    PROGRESS = "progress", "DSTORE_PROGRESS", Everywhere, "auto";
+    /// Colours: `auto`, `always` or `never`.
+    COLOR = "color", "DSTORE_COLOR", Everywhere, "auto";
+    /// No messages but errors.
+    QUIET = "quiet", "DSTORE_QUIET", Everywhere, "false";
+    /// How much is logged: 0 to 3.
+    VERBOSE = "verbose", "DSTORE_VERBOSE", Everywhere, "0";
+    /// Where the demo leaves its files.
+    KEEP = "keep", "DSTORE_KEEP", NotInFile;
+    /// Where a node or registry listens, `host:port`.
+    LISTEN = "listen", "DSTORE_LISTEN", Everywhere;
+    /// The address under which others reach a node, when it is not the one where it listens.
+    PUBLIC = "public", "DSTORE_PUBLIC", Everywhere;
+    /// Bytes that a node offers.
+    CAPACITY = "capacity", "DSTORE_CAPACITY", Everywhere;
+    /// The longest shard that a node keeps in its database, bytes.
+    INLINE_MAX = "inline_max", "DSTORE_INLINE_MAX", Everywhere;
+    /// Bytes that a node leaves free on its disk.
+    FREE_FLOOR = "free_floor", "DSTORE_FREE_FLOOR", Everywhere;
+    /// The operator's label for nodes that fail together.
+    ZONE = "zone", "DSTORE_ZONE", Everywhere;
+    /// How often nodes report to a registry.
+    HEARTBEAT = "heartbeat", "DSTORE_HEARTBEAT", Everywhere, "10s";
+    /// The owner's private key, 64 hex digits.
+    OWNER_KEY = "owner_key", "ETH_PRIVATE_KEY", Secret;
+    /// A file with the owner's private key.
+    OWNER_KEY_FILE = "owner_key_file", "ETH_PRIVATE_KEY_FILE", NotInFile;
+}
+
+impl Key {
+    /// The setting with this name in the config file.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|key| key.name == name)
+    }
+
+    /// Its flag, such as `--inline-max`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+/// The one of `known` that somebody who wrote `written` most likely meant.
+pub(super) fn closest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(written, name), name))
+        .filter(|(distance, name)| *distance <= name.len() / 3 + 1)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        for key in Key::ALL.iter().filter(|key| !key.variable.starts_with("ETH_")) {
+            assert_eq!(key.variable, format!("DSTORE_{}", key.name.to_uppercase()));
+        }
+    }
+
+    #[test]
+    fn the_closest_name_is_suggested_and_a_far_one_is_not() {
+        let names = || ["registry", "timeout", "inline_max"].into_iter();
+        assert_eq!(closest("regsitry", names()), Some("registry"));
+        assert_eq!(closest("inline-max", names()), Some("inline_max"));
+        assert_eq!(closest("colour_of_the_sky", names()), None);
+    }
+}

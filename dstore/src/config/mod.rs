@@ -1,0 +1,15 @@
+//! Settings from the places where people put them: flag, environment, `.env`, config file, default, in this order.
+//!
+//! Everything comes from the caller: this module reads no environment variable, and no file but those it is told to.
+
+mod client;
+mod env_file;
+mod file;
+mod key;
+mod resolve;
+
+pub use client::{CONFIG_FILE, LEDGER_FILE, LedgerKind, OWNER_FILE, OwnerKey, client, ledger_kind, owner, owner_key};
+pub use env_file::EnvFile;
+pub use file::ConfigFile;
+pub use key::{Key, Scope};
+pub use resolve::{Config, Origin, Value, Variables};
