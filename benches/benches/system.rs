@@ -1,6 +1,6 @@
 //! The whole system as processes on this machine: times of puts and gets beside the limit of the same bytes.
 //!
-//! `cargo bench -p dstore-bench --bench system -- [--quick] [--tmpfs | --disk]`
+//! `cargo bench -p dstore-bench --bench system -- [--quick | --small] [--tmpfs | --disk]`
 
 use std::fs::File;
 use std::io::Write;
@@ -22,6 +22,8 @@ type Failure = Box<dyn std::error::Error>;
 const FROM_FILE: u64 = 16 * MIB;
 /// Bytes and runs.
 const FULL: [(u64, usize); 4] = [(4 << 10, 30), (MIB, 10), (64 * MIB, 5), (1024 * MIB, 3)];
+/// For work on latency.
+const SMALL: [(u64, usize); 2] = [(4 << 10, 200), (MIB, 100)];
 const QUICK: [(u64, usize); 4] = [(4 << 10, 10), (MIB, 5), (16 * MIB, 3), (128 * MIB, 1)];
 /// What a client may grow by, and the small times that are aimed at.
 const MEMORY_TARGET: u64 = 64 * MIB;
@@ -46,13 +48,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<(), Failure> {
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let sizes = if has("--quick") { QUICK } else { FULL };
+    let sizes: &[(u64, usize)] = match () {
+        () if has("--small") => &SMALL,
+        () if has("--quick") => &QUICK,
+        () => &FULL,
+    };
     let shared_memory = Path::new("/dev/shm");
     if !has("--disk") && shared_memory.is_dir() {
-        measure("tmpfs", shared_memory, &sizes)?;
+        measure("tmpfs", shared_memory, sizes)?;
     }
     if !has("--tmpfs") {
-        measure("disk", Path::new(env!("CARGO_TARGET_TMPDIR")), &sizes)?;
+        measure("disk", Path::new(env!("CARGO_TARGET_TMPDIR")), sizes)?;
     }
     Ok(())
 }
