@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Shared;
@@ -86,13 +86,36 @@ type Answer = futures_channel::oneshot::Sender<Result<Fetched, Trouble>>;
 struct Demand {
     range: BlockRange,
     answer: Answer,
+    open: Arc<AtomicUsize>,
+}
+
+impl Demand {
+    fn answer(self, result: Result<Fetched, Trouble>) {
+        // Before the answer: whoever gets it may drop the fetcher at once.
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        let _ = self.answer.send(result);
+    }
 }
 
 /// The queue to a shard.
 pub(super) struct Fetcher {
     demands: async_channel::Sender<Demand>,
     progress: Arc<AtomicU64>,
-    _task: Task,
+    /// Demands without an answer.
+    open: Arc<AtomicUsize>,
+    task: Option<Task>,
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        // Between two demands the task ends by itself and gives its link back for the next get, which saves a handshake;
+        // amid one it is ended, and its link with it.
+        if self.open.load(Ordering::Acquire) == 0
+            && let Some(task) = self.task.take()
+        {
+            task.detach();
+        }
+    }
 }
 
 impl Fetcher {
@@ -102,7 +125,7 @@ impl Fetcher {
         let progress = Arc::new(AtomicU64::new(0));
         let waiting = VecDeque::new();
         let reading = Reading { client: client.clone(), shard, token: None, waiting, progress: progress.clone() };
-        Self { demands, progress, _task: client.rt.spawn(reading.run(queue)) }
+        Self { demands, progress, open: Arc::default(), task: Some(client.rt.spawn(reading.run(queue))) }
     }
 
     /// Bytes that have arrived so far: a number that stands still means a node that does.
@@ -114,7 +137,8 @@ impl Fetcher {
     pub(super) async fn fetch(&self, range: BlockRange) -> Result<Fetched, Trouble> {
         let (answer, result) = futures_channel::oneshot::channel();
         // How many demands wait is bounded by whoever reads: it asks for a few windows at a time.
-        self.demands.try_send(Demand { range, answer }).map_err(|_| Trouble::Ended)?;
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.demands.try_send(Demand { range, answer, open: self.open.clone() }).map_err(|_| Trouble::Ended)?;
         result.await.unwrap_or(Err(Trouble::Ended))
     }
 }
@@ -153,7 +177,7 @@ impl Reading {
             }
         };
         // Whatever was asked and is asked from now on fails in the same way, at once.
-        let fail = |demand: Demand| drop(demand.answer.send(Err(trouble.clone())));
+        let fail = |demand: Demand| demand.answer(Err(trouble.clone()));
         first.into_iter().for_each(fail);
         self.waiting.drain(..).for_each(fail);
         while let Ok(demand) = queue.recv().await {
@@ -193,7 +217,7 @@ impl Reading {
             let Some(range) = self.waiting.front().map(|demand| demand.range) else { continue };
             let fetched = self.receive(lease, range).await.map_err(|error| (error, served))?;
             if let Some(demand) = self.waiting.pop_front() {
-                let _ = demand.answer.send(fetched.map_err(Trouble::Fault));
+                demand.answer(fetched.map_err(Trouble::Fault));
             }
             served += 1;
         }

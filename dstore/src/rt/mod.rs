@@ -197,7 +197,7 @@ impl Rt {
         self.0.spawn(Box::pin(async move {
             let _ = task.await;
         }));
-        Task(handle)
+        Task(Some(handle))
     }
 
     /// Starts a task that nobody waits for.
@@ -276,11 +276,20 @@ where
 /// A running task: dropping it ends the task at its next wait.
 #[derive(Debug)]
 #[must_use = "dropping a task ends it"]
-pub(crate) struct Task(AbortHandle);
+pub(crate) struct Task(Option<AbortHandle>);
+
+impl Task {
+    /// Lets it run on, until it ends by itself.
+    pub(crate) fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(handle) = &self.0 {
+            handle.abort();
+        }
     }
 }
 
