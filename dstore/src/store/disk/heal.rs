@@ -13,7 +13,7 @@ use super::failure::is_damage;
 use super::folder::{Folder, Found};
 use super::index::{Age, Index, Indexed, Place};
 use super::meta::{self, HEADER_LEN, Unreadable};
-use crate::Error;
+use crate::error::Error;
 use crate::id::ShardId;
 use crate::rt::Timestamp;
 use crate::store::{ShardState, StoredShard};

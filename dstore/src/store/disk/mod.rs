@@ -33,7 +33,7 @@ use writer::FileWriter;
 use super::intake::Intake;
 use super::space::{Floor, Space};
 use super::{ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage};
-use crate::Error;
+use crate::error::Error;
 use crate::id::{NoiseKey, ShardId, ShardRoot};
 use crate::merkle::BlockRange;
 use crate::rt::{BoxFuture, Rt, Timestamp};

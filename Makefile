@@ -1,0 +1,73 @@
+# `make test` is everything that is checked. It needs Rust, a C compiler, make and bash, and uses cargo-nextest and
+# cargo-deny when they are there. All suites share the dev profile, so that nothing is compiled twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The counts are read from what cargo prints: colours would be in the way.
+export CARGO_TERM_COLOR := never
+
+PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
+DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none --target all
+
+.PHONY: help test check-fmt lint tests doc-tests docs dependencies deny advisories fmt demo bench
+
+help:
+	@echo 'make test   everything that is checked (cold: about 20 minutes on 2 cores)'
+	@echo 'make demo   store a file on three nodes, lose one, get the file back'
+	@echo 'make bench  the whole system, beside the limits of this machine'
+	@echo 'make fmt    format the code'
+	@echo 'Parts of make test: check-fmt lint tests doc-tests docs dependencies'
+	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network)'
+
+# One after the other, whatever -j says: cargo locks the target folder, and lines of several suites would mix.
+test:
+	@for suite in check-fmt lint tests doc-tests docs dependencies; do $(MAKE) --no-print-directory $$suite; done
+	@echo 'make test: 6 suites passed'
+
+check-fmt:
+	@cargo fmt --all --check
+	@echo "check-fmt: $$(git ls-files '*.rs' 2>/dev/null | wc -l) files are formatted"
+
+# The second time as users build it: without the test kit.
+lint:
+	@cargo clippy --locked --workspace --all-targets --features dstore/testing -- -D warnings
+	@cargo clippy --locked --workspace -- -D warnings
+	@echo "lint: $$($(PACKAGES)) packages without a warning"
+
+tests:
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked --workspace --features dstore/testing --no-fail-fast 2>&1 | .ci/count tests; \
+	else \
+		cargo test --locked --workspace --features dstore/testing --lib --bins --tests --no-fail-fast 2>&1 | .ci/count tests; \
+	fi
+
+doc-tests:
+	@cargo test --locked --workspace --features dstore/testing --doc --no-fail-fast 2>&1 | .ci/count doc-tests
+
+docs:
+	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --features dstore/testing --no-deps
+	@echo "docs: $$($(PACKAGES)) packages without a warning"
+
+# What an application that embeds dstore gets with it.
+dependencies:
+	@if $(DEPENDENCIES) | grep -E '^tokio '; then echo 'dependencies: dstore must not need tokio' >&2; exit 1; fi
+	@echo "dependencies: $$($(DEPENDENCIES) | cut -d' ' -f1,2 | sort -u | wc -l) packages, none of them tokio"
+
+# cargo install --locked cargo-deny
+deny:
+	cargo deny --locked check bans licenses sources
+
+# Fetches the database of advisories.
+advisories:
+	cargo deny --locked check advisories
+
+fmt:
+	cargo fmt --all
+
+demo:
+	cargo run --locked --release -p dstore-cli -- demo
+
+bench:
+	cargo bench --locked -p dstore-bench --bench system
