@@ -7,6 +7,7 @@ mod destination;
 mod failure;
 mod interrupt;
 mod local_network;
+mod margin;
 mod output;
 mod progress;
 mod settings_file;

@@ -1,10 +1,10 @@
 //! The only place that prints: data on standard output, everything else on standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use indicatif::MultiProgress;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
 use crate::failure::{BROKEN_PIPE, Failure, INTERRUPTED, Result};
@@ -52,6 +52,16 @@ impl From<When> for clap::ColorChoice {
     }
 }
 
+/// The one bar of a command, when it has one.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedBar(Arc<Mutex<ProgressBar>>);
+
+impl Default for SharedBar {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()))))
+    }
+}
+
 /// Where events of a transfer go: standard output, unless the file itself does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Channel {
@@ -87,8 +97,8 @@ pub(crate) struct Output {
     pub(crate) color: When,
     /// Progress bars.
     pub(crate) progress: When,
-    /// Bars being shown: messages go above them.
-    pub(crate) bars: MultiProgress,
+    /// The bar that is shown: messages go above it.
+    pub(crate) bar: SharedBar,
     /// Whether its reader has gone away.
     pub(crate) stdout_closed: Arc<AtomicBool>,
 }
@@ -97,6 +107,15 @@ impl Output {
     /// Whether people read standard output as it comes.
     pub(crate) fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    /// Makes `bar` the one that is shown.
+    pub(crate) fn show(&self, bar: &ProgressBar) {
+        *self.bar.0.lock().unwrap_or_else(PoisonError::into_inner) = bar.clone();
+    }
+
+    fn bar(&self) -> ProgressBar {
+        self.bar.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How transfers show their progress.
@@ -176,6 +195,8 @@ impl Output {
 
     /// The end of a command that failed. With JSON, the last line of standard error.
     pub(crate) fn failure(&self, failure: &Failure) {
+        // What a signal cut off may not have been dropped yet, and would draw on.
+        self.bar().finish_and_clear();
         if failure.code == BROKEN_PIPE {
             return;
         }
@@ -197,9 +218,9 @@ impl Output {
         }
     }
 
-    /// A line on standard error, above any bars. That it cannot be written is nothing one could tell anybody.
+    /// A line on standard error, above the bar. That it cannot be written is nothing one could tell anybody.
     pub(crate) fn error_line(&self, text: &str) {
-        self.bars.suspend(|| {
+        self.bar().suspend(|| {
             let _ = writeln!(io::stderr().lock(), "{text}");
         });
     }

@@ -1,12 +1,13 @@
 //! How far a transfer is: a bar, a line now and then, or JSON lines.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dstore::{Progress, Warning};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 
+use crate::margin::Margin;
 use crate::output::{Channel, Output, ProgressStyle};
 use crate::shape::{StatusEvent, WarningEvent};
 use crate::text;
@@ -38,13 +39,15 @@ impl Meter {
     /// Starts to show `op` of what `label` says, `total` bytes long when that is known.
     pub(crate) fn start(out: &Output, op: &'static str, label: &str, total: Option<u64>, channel: Channel) -> Self {
         let style = out.progress_style();
-        let bar = match style {
-            ProgressStyle::Bar => out.bars.add(new_bar(total)),
-            _ => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
-        };
         let label = text::harmless(label);
-        bar.set_message(label.clone());
+        // Whole before it has a place to draw: each change would draw it.
+        let target = match style {
+            ProgressStyle::Bar => ProgressDrawTarget::term_like(Box::new(Margin::default())),
+            _ => ProgressDrawTarget::hidden(),
+        };
+        let bar = new_bar(total, target).with_message(label.clone());
         if style == ProgressStyle::Bar {
+            out.show(&bar);
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         let started = Instant::now();
@@ -76,7 +79,7 @@ impl Meter {
         }
         shared.bar.set_position(done);
         if shared.style == ProgressStyle::Lines {
-            let mut last = shared.last_line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut last = shared.last_line.lock().unwrap_or_else(PoisonError::into_inner);
             if last.elapsed() >= LINE_EVERY {
                 *last = Instant::now();
                 shared.out.error_line(&self.progress_line(done, shared.total.or(file_total)));
@@ -101,17 +104,16 @@ impl Drop for Shared {
     }
 }
 
-fn new_bar(total: Option<u64>) -> ProgressBar {
-    match total {
-        Some(total) => ProgressBar::new(total).with_style(known_style()),
-        None => {
-            ProgressBar::no_length().with_style(style("{msg:.dim} {spinner} {binary_bytes}, {decimal_bytes_per_sec}"))
-        }
-    }
+fn new_bar(total: Option<u64>, target: ProgressDrawTarget) -> ProgressBar {
+    let style = match total {
+        Some(_) => known_style(),
+        None => style("{wide_msg} {spinner} {binary_bytes:>10} {decimal_bytes_per_sec:>11}"),
+    };
+    ProgressBar::with_draw_target(total, target).with_style(style)
 }
 
 fn known_style() -> BarStyle {
-    style("{wide_msg} {bar:24.cyan/dim} {percent:>3} % {binary_bytes:>10} {decimal_bytes_per_sec:>11} {eta:>4}")
+    style("{wide_msg} {bar:20.cyan/dim} {percent:>3} % {binary_bytes:>10} {decimal_bytes_per_sec:>11} {eta:>4}")
         .progress_chars("━━─")
 }
 
@@ -140,7 +142,7 @@ impl FileMeter {
         progress.bytes_total = progress.bytes_total.or(self.total);
         let complete = progress.bytes_total == Some(progress.bytes_done);
         let (more, due) = {
-            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let more = progress.bytes_done.saturating_sub(state.done);
             state.done += more;
             let due = complete || state.last_event.is_none_or(|last| last.elapsed() >= EVENT_EVERY);
@@ -173,7 +175,9 @@ mod tests {
 
     #[test]
     fn bars_have_valid_templates() {
-        let _ = (new_bar(Some(1)), new_bar(None));
+        for total in [Some(1), None] {
+            new_bar(total, ProgressDrawTarget::hidden()).tick();
+        }
     }
 
     #[test]
