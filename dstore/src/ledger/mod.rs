@@ -13,11 +13,9 @@ use crate::error::BoxError;
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Timestamp};
 
+pub use crate::manifest::MAX_RECORD_LEN;
 pub use local::LocalLedger;
 pub use memory::MemoryLedger;
-
-/// The longest record, bytes (docs/format.md section 5).
-pub const MAX_RECORD_LEN: usize = 4096;
 
 /// The most versions that [`Ledger::history`] returns: the newest ones.
 pub const MAX_HISTORY_LEN: usize = 4096;

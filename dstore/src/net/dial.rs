@@ -36,8 +36,12 @@ impl Dialer {
     async fn open(&self, address: &str, local: &TransportKey, expected: &Expected) -> Result<Link, LinkError> {
         let mut socket = self.rt.dial(address).await?;
         let (initiator, bytes) = Initiator::start(local, &self.rt.random(), expected);
-        socket.writer.write_all(&bytes).await?;
-        let second = read_second(&mut socket).await??;
+        // A peer that refuses may hang up while we still write: what it said counts more than that.
+        let written = socket.writer.write_all(&bytes).await;
+        let second = match read_second(&mut socket).await {
+            Ok(second) => second?,
+            Err(error) => return Err(written.err().unwrap_or(error).into()),
+        };
         let (third, session, _clock) = initiator.finish(&second).map_err(LinkError::Handshake)?;
         socket.writer.write_all(&third).await?;
         Ok(Link::new(self.rt.clone(), socket, session, expected.noise_key))
