@@ -20,7 +20,7 @@
 //! network.kill(0);
 //! assert_eq!(client.get("notes/a.txt").bytes().await?, &b"hello"[..]);
 //! assert_eq!(client.get("notes/a.txt").range(1..3).bytes().await?, &b"el"[..]);
-//! # dstore::Result::Ok(())
+//! # Ok::<(), dstore::Error>(())
 //! # }).unwrap();
 //! ```
 //!

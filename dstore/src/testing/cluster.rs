@@ -7,7 +7,7 @@
 //! client.put("notes/a.txt", &b"hello"[..]).await?;
 //! cluster.kill(0);
 //! assert_eq!(client.get("notes/a.txt").bytes().await?, &b"hello"[..]);
-//! # dstore::Result::Ok(())
+//! # Ok::<(), dstore::Error>(())
 //! # }).unwrap();
 //! ```
 
