@@ -6,6 +6,9 @@ use dstore::{NodeHandle, Registry, RegistryHandle, StorageNode};
 
 use crate::failure::Result;
 
+/// What a node offers, bytes: the disk is the limit.
+const CAPACITY: u64 = 1 << 40;
+
 /// A running registry and its nodes.
 #[derive(Debug)]
 pub(crate) struct LocalNetwork {
@@ -42,6 +45,7 @@ impl LocalNetwork {
                 .listen(place.as_str())
                 .dir(dir.join(format!("node-{number}")))
                 .network(network)
+                .capacity(CAPACITY)
                 .free_floor(0)
                 .registry(registry.registry_address());
             nodes.push(Some(node.start().await?));

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dstore::rt::Rt;
 use dstore::{Client, Committed, FilePath, LocalLedger, Owner, PutMode, Source};
@@ -72,6 +72,31 @@ struct Outcome {
     get: Duration,
 }
 
+/// The demo's file on its way out and back.
+struct Transfers<'a> {
+    out: &'a Output,
+    client: Client,
+    path: FilePath,
+    size: u64,
+}
+
+impl Transfers<'_> {
+    async fn store(&self, original: &Path) -> Result<(Committed, Duration)> {
+        let Self { out, client, path, size } = self;
+        let meter = Meter::start(out, "put", path.as_str(), Some(*size), Channel::None);
+        let file = meter.file(path.as_str(), Some(*size));
+        let committed = put::transfer(client, Source::file(original), path, PutMode::Create, file).await?;
+        Ok((committed, meter.elapsed()))
+    }
+
+    async fn fetch(&self, to: &Path) -> Result<Duration> {
+        let Self { out, client, path, size } = self;
+        let meter = Meter::start(out, "get", path.as_str(), Some(*size), Channel::None);
+        get::save(client, path, to, meter.file(path.as_str(), Some(*size))).await?;
+        Ok(meter.elapsed())
+    }
+}
+
 async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Path>) -> Result {
     let say = |text: &str| if out.json { Ok(()) } else { out.line(text) };
     let original = match given {
@@ -90,13 +115,8 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     }
 
     say("\n2. Encrypt it and store it as 6 shards. Any 4 of them are enough to read it.\n")?;
-    let client = client(dir, &network).await?;
-    let meter = Meter::start(out, "put", &name, Some(size), Channel::None);
-    let follow = meter.file(path.as_str(), Some(size));
-    let started = Instant::now();
-    let committed = put::transfer(&client, Source::file(&original), &path, PutMode::Create, follow).await?;
-    let put = started.elapsed();
-    drop(meter);
+    let file = Transfers { out, client: client(dir, &network).await?, path, size };
+    let (committed, put) = file.store(&original).await?;
     for line in shard_lines(&network, &committed) {
         say(&line)?;
     }
@@ -116,17 +136,13 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     let back = dir.join("back");
     create_folder(&back)?;
     let back = back.join(&name);
-    let meter = Meter::start(out, "get", &name, Some(size), Channel::None);
-    let started = Instant::now();
-    get::save(&client, &path, &back, meter.file(path.as_str(), Some(size))).await?;
-    let get = started.elapsed();
-    drop(meter);
+    let get = file.fetch(&back).await?;
     say(&format!("\n   Got {}.", text::amount(size, get)))?;
 
     say("\n5. Compare it with the original, byte by byte.\n")?;
     let compared = compare(&original, &back)?;
     let outcome = Outcome { name, committed, stopped, put, get };
-    client.close().await;
+    file.client.close().await;
     let document = out.json.then(|| document(&outcome, &network, size, compared.is_none()));
     network.shutdown().await;
     if let Some(document) = document {
@@ -135,7 +151,8 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     if let Some(offset) = compared {
         return Err(Failure::new("integrity", format!("what came back differs from the original at byte {offset}")));
     }
-    say(&format!("   Identical: all {} bytes. The file survived the loss of a node.", text::grouped(size)))?;
+    let all = if size == 0 { "both are empty".to_owned() } else { format!("all {} bytes", text::grouped(size)) };
+    say(&format!("   Identical: {all}. The file survived the loss of a node."))?;
     match keep {
         Some(dir) => say(&format!("\nEverything is left in {}", dir.display())),
         None => say("\nThe demo's nodes and files have been removed."),

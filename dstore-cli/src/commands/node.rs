@@ -5,7 +5,7 @@ use std::time::Duration;
 use dstore::config::Key;
 use dstore::id::NodeId;
 use dstore::rt::Rt;
-use dstore::{NodeHandle, StorageNode};
+use dstore::{NodeHandle, StorageNode, StorageNodeBuilder};
 use futures_lite::future::or;
 use futures_util::future::join_all;
 
@@ -23,34 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a storage node until a signal comes.
 pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
-    let config = &context.config;
-    let registries = context.required_registries()?;
-    create_folder(&context.dir)?;
-    let listen = config.value(&Key::LISTEN).map_or("127.0.0.1:4200".to_owned(), |listen| listen.text().to_owned());
-    let public = config.value(&Key::PUBLIC).map(|public| public.text().to_owned());
-    let mut node = StorageNode::builder().listen(listen).dir(&context.dir);
-    for registry in registries {
-        node = node.registry(registry);
-    }
-    if let Some(network) = config.value(&Key::NETWORK) {
-        node = node.network(network.text());
-    }
-    if let Some(public) = &public {
-        node = node.public(public.as_str());
-    }
-    if let Some(bytes) = config.parsed(&Key::CAPACITY, size)? {
-        node = node.capacity(bytes);
-    }
-    if let Some(bytes) = config.parsed(&Key::FREE_FLOOR, size)? {
-        node = node.free_floor(bytes);
-    }
-    if let Some(bytes) = config.parsed(&Key::INLINE_MAX, size)? {
-        node = node.inline_max(usize::try_from(bytes).unwrap_or(usize::MAX));
-    }
-    if let Some(zone) = config.value(&Key::ZONE) {
-        node = node.zone(zone.text());
-    }
-    let node = node.start().await?;
+    let node = builder(context)?.start().await?;
+    let public = context.config.value(&Key::PUBLIC).map(|public| public.text().to_owned());
     let address = public.unwrap_or_else(|| node.address().to_string());
     context.out.note(&format!("node {} listens at {}; waiting for a registry", node.id().short(), node.address()));
     let registered = async {
@@ -78,6 +52,37 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     }
     serve_until(node.shutdown(), interrupt).await;
     Ok(())
+}
+
+/// A node with these settings.
+fn builder(context: &Context) -> Result<StorageNodeBuilder> {
+    let config = &context.config;
+    let registries = context.required_registries()?;
+    create_folder(&context.dir)?;
+    let listen = config.value(&Key::LISTEN).map_or("127.0.0.1:4200".to_owned(), |listen| listen.text().to_owned());
+    let mut node = StorageNode::builder().listen(listen).dir(&context.dir);
+    for registry in registries {
+        node = node.registry(registry);
+    }
+    if let Some(network) = config.value(&Key::NETWORK) {
+        node = node.network(network.text());
+    }
+    if let Some(public) = config.value(&Key::PUBLIC) {
+        node = node.public(public.text());
+    }
+    if let Some(bytes) = config.parsed(&Key::CAPACITY, size)? {
+        node = node.capacity(bytes);
+    }
+    if let Some(bytes) = config.parsed(&Key::FREE_FLOOR, size)? {
+        node = node.free_floor(bytes);
+    }
+    if let Some(bytes) = config.parsed(&Key::INLINE_MAX, size)? {
+        node = node.inline_max(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    if let Some(zone) = config.value(&Key::ZONE) {
+        node = node.zone(zone.text());
+    }
+    Ok(node)
 }
 
 /// Ready when a registry lists the node. Until then, says now and then why none does.

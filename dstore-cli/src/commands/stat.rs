@@ -23,14 +23,10 @@ fn lines(head: &Head, shards: &[ShardCheck]) -> Vec<String> {
     let stored: u64 = head.shards.iter().map(|shard| shard.bytes).sum();
     let (data, all) = (head.scheme.data(), head.scheme.shards());
     let nodes = text::count(head.tolerates_nodes, "node");
+    let short = if head.size < 1024 { String::new() } else { format!(" ({})", text::size(head.size)) };
     let mut lines = vec![
         text::harmless(head.path.as_str()),
-        format!(
-            "  size       {} bytes ({}), {} on the nodes",
-            text::grouped(head.size),
-            text::size(head.size),
-            text::size(stored)
-        ),
+        format!("  size       {} bytes{short}, {} on the nodes", text::grouped(head.size), text::size(stored)),
         format!("  version    {}, stored {}", head.version, head.created),
         format!("  scheme     {}: any {data} of {all} shards are enough, {nodes} may be lost", head.scheme),
         format!("  content    {}", hex::encode(head.content_hash)),

@@ -56,10 +56,7 @@ pub(super) fn nodes_document(schema: &'static str, nodes: &[NodeStatus], active:
 fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Network>) -> Vec<String> {
     let mut lines = Vec::new();
     for registry in registries {
-        let state = match &registry.message {
-            None => "ok".to_owned(),
-            Some(message) => message.clone(),
-        };
+        let state = if registry.reachable { "ok" } else { "unreachable" };
         let place = registry.address.rsplit('@').next().unwrap_or(&registry.address);
         lines.push(format!("registry   {place}   {state}"));
     }

@@ -62,6 +62,21 @@ fn the_demo_keeps_everything_in_a_folder_that_is_empty() {
 }
 
 #[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let home = empty_home();
+    let temporary = home.path().join("tmp");
+    fs::create_dir_all(&temporary).expect("made");
+    // So long that it cannot be through, and without a byte on the disk.
+    let endless = fs::File::create(home.path().join("endless")).expect("made");
+    endless.set_len(100 << 30).expect("sparse");
+    let mut demo = Running::start(command(home.path()).args(["demo", "endless"]).env("TMPDIR", &temporary));
+    while !demo.line().starts_with("2. ") {}
+    demo.signal("INT");
+    demo.end().with(130);
+    assert_eq!(fs::read_dir(&temporary).expect("a folder").count(), 0, "something is left behind");
+}
+
+#[test]
 fn the_demo_refuses_what_is_no_file() {
     let home = empty_home();
     demo(home.path(), &["nowhere"]).with(4);

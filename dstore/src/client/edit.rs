@@ -10,11 +10,13 @@ use super::slot::{Refused, Slot, ledger_failed};
 use super::{Head, Reporter, Shared, Warning, WarningCode};
 use crate::error::{Error, Result};
 use crate::id::NodeId;
+use crate::keys::ContentKey;
 use crate::ledger::{EventKind, LedgerError, Written};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, NodePlace};
 use crate::net::Link;
 use crate::path::FilePath;
-use crate::proto::{Deletion, MAX_LEASE, NodeRequest, Rights, Signed};
+use crate::proto::{Deletion, MAX_LEASE, NodeRequest, Rights, ShardName, Signed};
+use crate::signature::SecretKey;
 
 /// Removes the file at `path`; answers what it was.
 pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head> {
@@ -29,7 +31,7 @@ pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head>
     let settled = slot.settle(client, expected, written, |entry| entry.kind == EventKind::Removed).await;
     settled.map_err(error_of)?;
     let manifest = manifest?;
-    client.retire(manifest.clone(), Reporter::default());
+    client.retire(Abandoned::all_of(&manifest), Reporter::default());
     Ok(Head::new(slot.file_id, expected, &manifest))
 }
 
@@ -72,26 +74,54 @@ fn error_of(refused: Refused) -> Error {
     }
 }
 
+/// A shard that no record names, and the authority to retire it.
+pub(super) struct Abandoned {
+    node: NodePlace,
+    name: ShardName,
+    capability: SecretKey,
+}
+
+impl Abandoned {
+    /// A shard of the content with this key.
+    pub(super) fn new(key: &ContentKey, node: NodePlace, name: ShardName) -> Self {
+        let capability = key.capability(node.id);
+        Self { node, name, capability }
+    }
+
+    /// All shards of a content.
+    pub(super) fn all_of(manifest: &Manifest) -> Vec<Self> {
+        let shards = (0..manifest.shards.len()).map(|index| ShardAccess::new(manifest, index));
+        shards.map(|shard| Self::new(&manifest.content_key, shard.node, shard.name)).collect()
+    }
+}
+
 impl Shared {
-    /// Retires every shard of a content that no record names any more, in the background.
-    /// What cannot be reached now is ended by its lease.
-    pub(super) fn retire(self: &Arc<Self>, manifest: Manifest, reporter: Reporter) {
+    /// Retires shards that no record names any more, in the background. What cannot be reached now is ended by its lease.
+    pub(super) fn retire(self: &Arc<Self>, shards: Vec<Abandoned>, reporter: Reporter) {
+        if shards.is_empty() {
+            return;
+        }
         self.background(async move |client: Arc<Self>| {
-            let retire = |shard: ShardAccess| {
+            let retire = |shard: Abandoned| {
                 let client = client.clone();
                 async move {
                     let deletion = Deletion { node: shard.node.id, name: shard.name };
                     let network = client.settings.network;
                     let make = |link: &Link| {
-                        NodeRequest::Delete(Signed::new(&deletion, shard.capability(), network, &link.session))
+                        NodeRequest::Delete(Signed::new(&deletion, &shard.capability, network, &link.session))
                     };
                     let retired = client.pool.ask(&shard.node, make, None).await;
                     retired.map(drop).map_err(|_| shard)
                 }
             };
-            let failed = each_node(&manifest, retire).await;
-            for (node, address, _) in failed.iter().map(whom) {
-                reporter.warn(Warning { code: WarningCode::NotRetired, node, address, shard: None });
+            let failed = each_node(shards, |shard| shard.node.id, retire).await;
+            for Abandoned { node, .. } in failed {
+                reporter.warn(Warning {
+                    code: WarningCode::NotRetired,
+                    node: node.id,
+                    address: node.hint,
+                    shard: None,
+                });
             }
         });
     }
@@ -108,7 +138,8 @@ impl Shared {
                     client.pool.ask(&shard.node, make, None).await.map(drop).map_err(|_| shard)
                 }
             };
-            for (node, _, shard) in each_node(&manifest, renew).await.iter().map(whom) {
+            let shards = (0..manifest.shards.len()).map(|index| ShardAccess::new(&manifest, index)).collect();
+            for (node, _, shard) in each_node(shards, |shard| shard.node.id, renew).await.iter().map(whom) {
                 tracing::warn!(%node, shard, "a lease could not be renewed");
             }
         });
@@ -116,14 +147,13 @@ impl Shared {
 }
 
 /// Runs `act` for every shard, those of one node one after another; answers one failed shard for each node that failed.
-async fn each_node<F>(manifest: &Manifest, act: impl Fn(ShardAccess) -> F) -> Vec<ShardAccess>
+async fn each_node<S, F>(shards: Vec<S>, node: impl Fn(&S) -> NodeId, act: impl Fn(S) -> F) -> Vec<S>
 where
-    F: Future<Output = Result<(), ShardAccess>>,
+    F: Future<Output = Result<(), S>>,
 {
-    let mut by_node: HashMap<NodeId, Vec<ShardAccess>> = HashMap::new();
-    for index in 0..manifest.shards.len() {
-        let shard = ShardAccess::new(manifest, index);
-        by_node.entry(shard.node.id).or_default().push(shard);
+    let mut by_node: HashMap<NodeId, Vec<S>> = HashMap::new();
+    for shard in shards {
+        by_node.entry(node(&shard)).or_default().push(shard);
     }
     let act = &act;
     let nodes = by_node.into_values().map(|shards| async move {

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Shared;
@@ -62,10 +63,6 @@ impl ShardAccess {
         };
         Signed::new(&token, &self.capability, client.settings.network, &[])
     }
-
-    pub(super) fn capability(&self) -> &crate::signature::SecretKey {
-        &self.capability
-    }
 }
 
 /// What a shard could not give.
@@ -94,6 +91,7 @@ struct Demand {
 /// The queue to a shard.
 pub(super) struct Fetcher {
     demands: async_channel::Sender<Demand>,
+    progress: Arc<AtomicU64>,
     _task: Task,
 }
 
@@ -101,8 +99,15 @@ impl Fetcher {
     /// Starts a task for one shard; it connects with the first demand.
     pub(super) fn start(client: &Arc<Shared>, shard: ShardAccess) -> Self {
         let (demands, queue) = async_channel::unbounded();
-        let reading = Reading { client: client.clone(), shard, token: None, waiting: VecDeque::new() };
-        Self { demands, _task: client.rt.spawn(reading.run(queue)) }
+        let progress = Arc::new(AtomicU64::new(0));
+        let waiting = VecDeque::new();
+        let reading = Reading { client: client.clone(), shard, token: None, waiting, progress: progress.clone() };
+        Self { demands, progress, _task: client.rt.spawn(reading.run(queue)) }
+    }
+
+    /// Bytes that have arrived so far: a number that stands still means a node that does.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// The blocks of `range`, proved.
@@ -120,6 +125,7 @@ struct Reading {
     token: Option<(Signed<Token>, Duration)>,
     /// Demands that were sent, oldest first.
     waiting: VecDeque<Demand>,
+    progress: Arc<AtomicU64>,
 }
 
 impl Reading {
@@ -135,7 +141,7 @@ impl Reading {
                 Ok(mut lease) => match self.serve(&mut lease, &queue, &mut first).await {
                     Ok(()) => return self.client.pool.give_back(self.shard.node.id, lease),
                     // A link that its node closed while it was idle says nothing of the node.
-                    Err((_, 0)) if lease.is_reused() => {
+                    Err((LinkError::Closed | LinkError::Broken(_), 0)) if lease.is_reused() => {
                         reuse = false;
                         continue;
                     }
@@ -225,7 +231,9 @@ impl Reading {
         let mut checked = 0;
         let mut intact = proved.is_some();
         loop {
+            let before = bytes.len();
             let body = reader.data(&mut bytes).await?;
+            self.progress.fetch_add((bytes.len() - before) as u64, Ordering::Relaxed);
             if bytes.len() > expected {
                 return Err(LinkError::Protocol("more bytes than were asked for"));
             }

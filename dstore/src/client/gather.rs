@@ -2,7 +2,7 @@
 //!
 //! Invariant: only proved blocks reach the decoder, and only opened segments leave it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{Either, select};
@@ -88,40 +88,47 @@ impl Gather {
         let mut found = 0;
         let fetch = |shard: usize| async move { (shard, self.shards[shard].1.fetch(range).await) };
         let mut running = FuturesUnordered::new();
-        let mut late = false;
+        let mut standing: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut replaced = BTreeSet::new();
         loop {
-            // As many as are missing; when some are late, as many again in their place.
-            let wanted = (scheme.data() - found) * if late { 2 } else { 1 };
+            // As many as are missing, and one more for each that stands still.
+            let wanted = scheme.data() - found + replaced.len();
             while running.len() < wanted
                 && let Some(shard) = self.next_shard(&asked)
             {
                 asked.insert(shard);
+                standing.insert(shard, self.shards[shard].1.progress());
                 running.push(fetch(shard));
             }
             if running.len() + found < scheme.data() {
                 return Err(self.too_few(held, running).await);
             }
-            let wait = if late { self.client.settings.timeout } else { self.client.settings.hedge_after };
-            let next = select(running.next(), self.client.rt.sleep(wait)).await;
+            let next = select(running.next(), self.client.rt.sleep(self.client.settings.hedge_after)).await;
             match next {
                 Either::Left((Some((shard, Ok(Fetched { bytes, lease_until }))), _)) => {
                     self.note_lease(lease_until);
                     debug_assert_eq!(bytes.len(), byte_len(self.shape.shard_len(), range));
                     held[shard] = Some(bytes);
+                    standing.remove(&shard);
                     found += 1;
                     if found == scheme.data() {
                         return Ok(held);
                     }
                 }
-                Either::Left((Some((shard, Err(trouble))), _)) => self.note_trouble(shard, trouble),
+                Either::Left((Some((shard, Err(trouble))), _)) => {
+                    standing.remove(&shard);
+                    replaced.remove(&shard);
+                    self.note_trouble(shard, trouble);
+                }
                 Either::Left((None, _)) => {}
                 Either::Right(_) => {
-                    let waiting = asked.iter().copied().filter(|shard| held[*shard].is_none());
-                    self.note_slow(waiting.collect(), late);
-                    if late {
-                        return Err(self.too_few(held, running).await);
+                    for (shard, seen) in &mut standing {
+                        // A slow link is no reason to ask another node for the same: one that stands still is.
+                        let progress = self.shards[*shard].1.progress();
+                        if std::mem::replace(seen, progress) == progress && replaced.insert(*shard) {
+                            self.note_slow(*shard);
+                        }
                     }
-                    late = true;
                 }
             }
         }
@@ -158,14 +165,9 @@ impl Gather {
         self.warn(shard, code);
     }
 
-    fn note_slow(&self, shards: Vec<usize>, timed_out: bool) {
-        for shard in shards {
-            if timed_out {
-                let timeout = self.client.settings.timeout;
-                self.note_trouble(shard, Trouble::Fault(FaultKind::Peer(PeerProblem::Timeout(timeout))));
-            } else if self.state().slow.insert(shard) {
-                self.warn(shard, WarningCode::NodeSlow);
-            }
+    fn note_slow(&self, shard: usize) {
+        if self.state().slow.insert(shard) {
+            self.warn(shard, WarningCode::NodeSlow);
         }
     }
 

@@ -141,7 +141,7 @@ impl Pool {
                             return Err(error);
                         }
                         // The node closed it while it was idle, or was restarted: that says nothing of the node.
-                        Err(_) if lease.reused => {
+                        Err(LinkError::Closed | LinkError::Broken(_)) if lease.reused => {
                             self.idle().remove(&node.id);
                             continue;
                         }

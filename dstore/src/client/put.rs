@@ -3,6 +3,7 @@
 use std::future::IntoFuture;
 use std::sync::Arc;
 
+use super::edit::Abandoned;
 use super::report::{Progress, Reporter, Warning, WarningCode};
 use super::slot::{Refused, Slot};
 use super::source::OpenSource;
@@ -125,7 +126,7 @@ impl Put {
             Ok(written) => written,
             Err(Refused::Unknown(error)) => return Err(error),
             Err(Refused::Never(error)) => {
-                client.retire(manifest, order.reporter);
+                client.retire(Abandoned::all_of(&manifest), order.reporter);
                 return Err(match error {
                     Error::VersionConflict { path, actual, .. } if self.mode == PutMode::Create => {
                         Error::AlreadyExists { path, version: actual }
@@ -135,7 +136,7 @@ impl Put {
             }
         };
         if let Ok(replaced) = slot.manifest(client) {
-            client.retire(replaced, order.reporter);
+            client.retire(Abandoned::all_of(&replaced), order.reporter);
         }
         let stored = manifest.shard_len * manifest.shards.len() as u64;
         Ok(Committed { head: Head::new(slot.file_id, written.version, &manifest), stored })
@@ -188,7 +189,7 @@ async fn upload(client: &Arc<Shared>, order: &Order, source: &mut OpenSource) ->
             Err(Failed::For(error)) => return Err(error),
             Err(Failed::Node(fault, error)) => {
                 if !source.rewind() {
-                    return Err(error.at(fault.to_string()));
+                    return Err(error.at(format!("node {} at {}", fault.node.short(), fault.address)));
                 }
                 let Fault { node, address, shard, .. } = fault.clone();
                 order.reporter.warn(Warning { code: WarningCode::NodeReplaced, node, address, shard });

@@ -3,13 +3,13 @@
 //! Invariant: what comes back has a checked receipt for every shard, and the places tolerate what was asked.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 
 use super::directory::UploadNode;
-use super::pool::Lease;
-use super::send::{Batch, Sent, send};
+use super::edit::Abandoned;
+use super::send::{Batch, Sender, Sent, send};
 use super::source::{Content, ContentReader, OpenSource};
 use super::{Progress, Reporter, Shared, Warning, WarningCode};
 use crate::erasure::{CODEC_REED_SOLOMON, Stripes};
@@ -62,6 +62,8 @@ pub(super) struct Upload<'a> {
     pub(super) failed: &'a [Fault],
     key: ContentKey,
     started: std::time::Duration,
+    /// Every shard that was offered to a node: what may have to be cleared away.
+    offered: Mutex<Vec<(NodePlace, ShardName)>>,
 }
 
 /// A shard that is durable.
@@ -74,11 +76,21 @@ struct Stored {
 impl<'a> Upload<'a> {
     pub(super) fn new(client: &'a Arc<Shared>, order: &'a Order, failed: &'a [Fault]) -> Self {
         let (key, started) = (ContentKey::new(client.rt.random()), client.rt.uptime());
-        Self { client, order, failed, key, started }
+        Self { client, order, failed, key, started, offered: Mutex::default() }
     }
 
-    /// Stores the content of `source`, from its start.
+    /// Stores the content of `source`, from its start. What an attempt that fails has stored, is retired.
     pub(super) async fn run(&self, source: &mut OpenSource) -> Result<Manifest, Failed> {
+        let result = self.store(source).await;
+        if result.is_err() {
+            let offered = std::mem::take(&mut *self.offered.lock().unwrap_or_else(PoisonError::into_inner));
+            let shards = offered.into_iter().map(|(node, name)| Abandoned::new(&self.key, node, name)).collect();
+            self.client.retire(shards, Reporter::default());
+        }
+        result
+    }
+
+    async fn store(&self, source: &mut OpenSource) -> Result<Manifest, Failed> {
         let Order { scheme, padding, .. } = *self.order;
         let total = source.len();
         let shard_len = total.map(|len| self.shape(padding.padded(len)).map(Shape::shard_len)).transpose()?;
@@ -131,13 +143,14 @@ impl<'a> Upload<'a> {
         PutOffer { node, name, len, lease, root }
     }
 
-    fn name(&self, node: NodeId, shard: usize) -> (SecretKey, ShardName) {
-        let capability = self.key.capability(node);
+    fn name(&self, node: &NodePlace, shard: usize) -> (SecretKey, ShardName) {
+        let capability = self.key.capability(node.id);
         let name = ShardName {
             capability: CapabilityKey::new(capability.public_key()),
             index: u8::try_from(shard).unwrap_or(u8::MAX),
             generation: u32::from_be_bytes(self.client.rt.random()),
         };
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).push((node.clone(), name));
         (capability, name)
     }
 
@@ -151,7 +164,7 @@ impl<'a> Upload<'a> {
                 (0..stripes.count()).for_each(|at| tree.push(stripes.leaf(at, shard), |_| ()));
                 let root = tree.root().ok_or(LinkError::Protocol("a shard without blocks"))?;
                 let bytes: Vec<u8> = (0..stripes.count()).flat_map(|at| stripes.block(at, shard)).copied().collect();
-                let (capability, name) = self.name(node.id, shard);
+                let (capability, name) = self.name(&node, shard);
                 let offer = self.offer(node.id, name, Some(bytes.len() as u64), Some(root));
                 let make = |link: &Link| {
                     NodeRequest::PutSmall(Signed::new(&offer, &capability, self.client.settings.network, &link.session))
@@ -217,13 +230,17 @@ impl<'a> Upload<'a> {
 
     /// Opens a PUT for one shard: no body travels before the node has said that it will take it.
     async fn begin(&self, shard: usize, node: NodePlace, len: Option<u64>) -> Result<Open, LinkError> {
-        let (capability, name) = self.name(node.id, shard);
+        let (capability, name) = self.name(&node, shard);
         let offer = self.offer(node.id, name, len, None);
         let make = |link: &Link| {
             NodeRequest::PutBegin(Signed::new(&offer, &capability, self.client.settings.network, &link.session))
         };
         match self.client.pool.call(&node, make, None).await? {
-            (NodeReply::PutReady { have: 0 }, lease) => Ok(Open { lease, node, name }),
+            // The sender starts at once: its signs of life bridge the time that other nodes take to get ready.
+            (NodeReply::PutReady { have: 0 }, lease) => {
+                let sender = send(&self.client.rt, lease, shard, self.client.settings.timeout);
+                Ok(Open { sender, node, name })
+            }
             _ => Err(LinkError::Protocol("no readiness for a new shard")),
         }
     }
@@ -239,22 +256,27 @@ impl<'a> Upload<'a> {
         let open = self.place(nodes, |shard, node| self.begin(shard, node, shard_len)).await?;
         let mut senders = Vec::with_capacity(open.len());
         let mut places = Vec::with_capacity(open.len());
-        for (shard, Open { lease, node, name }) in open.into_iter().enumerate() {
+        for Open { sender, node, name } in open {
             places.push((node, name));
-            senders.push(send(&self.client.rt, lease, shard, self.client.settings.timeout));
+            senders.push(sender);
         }
-        let fed = self.feed(first, reader, &senders, total).await;
-        if let Err(Some(error)) = fed {
-            return Err(Failed::For(error));
+        let failed = |(node, name): &(NodePlace, ShardName), error: LinkError| {
+            let kind = FaultKind::Peer(error.problem());
+            Failed::Node(Fault::new(node.id, &node.hint, Some(name.index), kind), error)
+        };
+        match self.feed(first, reader, &senders, total).await {
+            Ok(()) => {}
+            Err(Stopped::Source(error)) => return Err(Failed::For(error)),
+            Err(Stopped::Sender(shard)) => {
+                let error = senders.swap_remove(shard).finish().await.err().unwrap_or(LinkError::Closed);
+                return Err(failed(&places[shard], error));
+            }
         }
         let mut stored = Vec::with_capacity(senders.len());
-        for ((sender, (node, name)), done) in senders.into_iter().zip(places).zip(1_u64..) {
-            let failed = |error: LinkError| {
-                let kind = FaultKind::Peer(error.problem());
-                Failed::Node(Fault::new(node.id, &node.hint, Some(name.index), kind), error)
-            };
-            let Sent { reply, root, len, lease } = sender.finish().await.map_err(failed)?;
-            self.check_receipt(&reply, node.id, name, root, len).map_err(failed)?;
+        for ((sender, place), done) in senders.into_iter().zip(places).zip(1_u64..) {
+            let Sent { reply, root, len, lease } = sender.finish().await.map_err(|error| failed(&place, error))?;
+            self.check_receipt(&reply, place.0.id, place.1, root, len).map_err(|error| failed(&place, error))?;
+            let (node, name) = place;
             self.client.pool.give_back(node.id, lease);
             let size = reader.size();
             self.report(size, size.saturating_mul(done) / self.order.scheme.shards() as u64, Some(size));
@@ -264,14 +286,13 @@ impl<'a> Upload<'a> {
     }
 
     /// Reads, seals and codes batch after batch and hands each to every sender.
-    /// `Err(None)`: a sender has ended, and knows why.
     async fn feed(
         &self,
         first: (Plaintext, bool),
         reader: &mut ContentReader<'_>,
-        senders: &[super::send::Sender],
+        senders: &[Sender],
         total: Option<u64>,
-    ) -> Result<(), Option<Error>> {
+    ) -> Result<(), Stopped> {
         use futures_util::stream::{FuturesOrdered, StreamExt};
         let rt = &self.client.rt;
         let depth = rt.cpu_threads() + 1;
@@ -288,8 +309,8 @@ impl<'a> Upload<'a> {
             }
             let Some(batch) = jobs.next().await else { return Ok(()) };
             let batch = Arc::new(batch);
-            for sender in senders {
-                sender.give(batch.clone()).await.map_err(|_| None)?;
+            for (shard, sender) in senders.iter().enumerate() {
+                sender.give(batch.clone()).await.map_err(|_| Stopped::Sender(shard))?;
             }
             self.report(reader.size(), 0, total);
             next = reader.next().await?;
@@ -363,9 +384,23 @@ impl<'a> Upload<'a> {
     }
 }
 
+/// Why no more batches could be handed on.
+enum Stopped {
+    /// The source failed.
+    Source(Error),
+    /// The sender of this shard has ended, and knows why.
+    Sender(usize),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Source(error)
+    }
+}
+
 /// A PUT that its node is ready for.
 struct Open {
-    lease: Lease,
+    sender: Sender,
     node: NodePlace,
     name: ShardName,
 }

@@ -84,6 +84,7 @@ impl Link {
                 end: 0,
                 plain: Vec::new(),
                 window: PROGRESS_WINDOW,
+                body: None,
             },
             writer: LinkWriter {
                 rt,
@@ -148,6 +149,8 @@ pub(crate) struct LinkReader {
     end: usize,
     plain: Vec<u8>,
     window: Duration,
+    /// The rule of progress holds for a body as a whole, however many frames it has.
+    body: Option<Patience>,
 }
 
 /// How long a reader may still wait.
@@ -162,6 +165,11 @@ impl Patience {
         Self { until: now + wait, bytes: MIN_PROGRESS, window }
     }
 
+    /// A message is under way already.
+    fn begun(now: Duration, window: Duration) -> Self {
+        Self { until: now + window, bytes: 0, window }
+    }
+
     /// Starts the next window if enough arrived in this one.
     fn renew(&mut self, now: Duration) -> bool {
         let enough = self.bytes >= MIN_PROGRESS;
@@ -173,6 +181,7 @@ impl Patience {
 impl LinkReader {
     /// The next whole control message, at most `limit` bytes; it begins within `wait`.
     pub(crate) async fn control(&mut self, limit: usize, wait: Duration) -> Result<Vec<u8>, LinkError> {
+        self.body = None;
         let mut message = Vec::new();
         let mut patience = Patience::new(self.rt.uptime(), wait, self.window);
         loop {
@@ -199,9 +208,11 @@ impl LinkReader {
 
     /// Appends the next piece of a body to `out`.
     pub(crate) async fn data(&mut self, out: &mut Vec<u8>) -> Result<Body, LinkError> {
-        let mut patience = Patience::new(self.rt.uptime(), self.window, self.window);
-        patience.bytes = 0;
+        let mut patience = self.body.take().unwrap_or_else(|| Patience::begun(self.rt.uptime(), self.window));
         let kind = self.frame(&mut patience, self.window, false).await?;
+        if kind != Kind::DataEnd {
+            self.body = Some(patience);
+        }
         match kind {
             Kind::Data | Kind::DataEnd => {
                 if self.plain.len() > MAX_DATA_LEN || (kind == Kind::Data && self.plain.is_empty()) {
@@ -252,7 +263,11 @@ impl LinkReader {
             (self.start, self.end) = (0, self.end - self.start);
         }
         while self.end - self.start < need {
-            let left = patience.until.saturating_sub(self.rt.uptime());
+            let now = self.rt.uptime();
+            if !between && now >= patience.until && !patience.renew(now) {
+                return Err(LinkError::Stalled(patience.window));
+            }
+            let left = patience.until.saturating_sub(now);
             let read = self.rt.timeout(left, self.io.read(&mut self.buffer[self.end..])).await;
             match read {
                 Ok(Ok(0)) if between => return Err(LinkError::Closed),
@@ -268,8 +283,8 @@ impl LinkReader {
                 }
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) if between => return Err(LinkError::Stalled(wait)),
-                Err(_) if patience.renew(self.rt.uptime()) => {}
-                Err(_) => return Err(LinkError::Stalled(patience.window)),
+                // The window is over: the next turn judges it.
+                Err(_) => {}
             }
         }
         Ok(())
@@ -351,3 +366,6 @@ impl LinkWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

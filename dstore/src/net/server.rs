@@ -217,9 +217,27 @@ impl Acceptor {
     }
 }
 
+/// How long a refusal may take; what the peer still sends meanwhile is read, since unread bytes could cost it the refusal.
+const REFUSE: Duration = Duration::from_millis(200);
+const REFUSE_LEN: usize = 4096;
+
 /// Says why in the clear, if that can be written at once.
 async fn refuse(rt: &Rt, socket: &mut Socket, error: HandshakeError) {
-    let _ = rt.timeout(Duration::from_millis(100), socket.writer.write_all(&error.refusal())).await;
+    let refusal = error.refusal();
+    let say = async {
+        socket.writer.write_all(&refusal).await?;
+        socket.writer.close().await?;
+        let mut rest = [0; 512];
+        let mut left = REFUSE_LEN;
+        while left > 0 {
+            match socket.reader.read(&mut rest).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = rt.timeout(REFUSE, say).await;
 }
 
 struct Connection {

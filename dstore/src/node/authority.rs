@@ -57,7 +57,7 @@ impl Authority {
         if token.node != self.node || !held_by_peer || !rights.contains(&token.rights) {
             return Err(Refusal::Denied);
         }
-        if token.not_before > now.after(CLOCK_SKEW) || token.not_after < now.before(CLOCK_SKEW) {
+        if token.not_before > now.after(CLOCK_SKEW) || token.not_after.after(CLOCK_SKEW) <= now {
             return Err(Refusal::Expired);
         }
         Ok(token)

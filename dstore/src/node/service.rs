@@ -108,7 +108,14 @@ struct Connection {
 
 impl Connection {
     async fn answer(&mut self, request: &[u8]) -> Result<(), Failure> {
-        let request = decode("node request", request).map_err(|_| Failure::RefusedMidway(Refusal::Malformed))?;
+        let request = decode("node request", request).map_err(|_| {
+            // A body may follow what was not understood.
+            Failure::RefusedMidway(if NodeRequest::is_served(request) {
+                Refusal::Malformed
+            } else {
+                Refusal::Unsupported
+            })
+        })?;
         let reply = match request {
             NodeRequest::Info => self.info().await?,
             NodeRequest::PutBegin(offer) => self.put(&offer).await?,

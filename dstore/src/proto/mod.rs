@@ -58,6 +58,14 @@ pub enum NodeRequest {
     Delete(Signed<Deletion>),
 }
 
+impl NodeRequest {
+    /// Whether a message begins with the number of a request of this version.
+    #[must_use]
+    pub fn is_served(message: &[u8]) -> bool {
+        message.first().is_some_and(|number| *number <= 7)
+    }
+}
+
 /// Blocks of a shard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockRequest {

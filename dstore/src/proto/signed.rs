@@ -172,7 +172,9 @@ impl Signed<NodeRecord> {
 pub fn is_endpoint(text: &str) -> bool {
     let printable = text.len() <= MAX_ENDPOINT_LEN && text.bytes().all(|b| b.is_ascii_graphic());
     let parts = text.rsplit_once(':');
-    printable && parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    // The standard parser takes a plus sign and leading zeros: one address has one form.
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number != 0 && number.to_string() == port);
+    printable && parts.is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 /// A node's statement that a shard is durable.
@@ -344,7 +346,19 @@ mod tests {
         let read = |endpoints: &[&str]| Signed::new(&record(endpoints), &key, NETWORK, &[]).record(NETWORK);
         assert!(read(&["127.0.0.1:1", "[::1]:65535", "a.example:80"]).is_some());
         let long = format!("{}:1", "x".repeat(MAX_ENDPOINT_LEN));
-        for bad in [&[][..], &["x:1"; 5], &["noport"], &[":1"], &["a:70000"], &["a b:1"], &["a\n:1"], &[&*long]] {
+        for bad in [
+            &[][..],
+            &["x:1"; 5],
+            &["x:0"],
+            &["x:+1"],
+            &["x:01"],
+            &["noport"],
+            &[":1"],
+            &["a:70000"],
+            &["a b:1"],
+            &["a\n:1"],
+            &[&*long],
+        ] {
             assert!(read(bad).is_none(), "{bad:?}");
         }
     }

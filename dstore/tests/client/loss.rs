@@ -173,3 +173,81 @@ fn check_tells_how_every_shard_is() {
         }
     });
 }
+
+/// A source that calls `act` when so many of its bytes were read.
+struct Trap<F> {
+    bytes: Vec<u8>,
+    at: usize,
+    sprung_at: usize,
+    act: Option<F>,
+}
+
+impl<F: FnOnce() + Unpin> futures_lite::AsyncRead for Trap<F> {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buf: &mut [u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        if self.at >= self.sprung_at
+            && let Some(act) = self.act.take()
+        {
+            act();
+        }
+        let count = buf.len().min(self.bytes.len() - self.at);
+        buf[..count].copy_from_slice(&self.bytes[self.at..self.at + count]);
+        self.at += count;
+        std::task::Poll::Ready(Ok(count))
+    }
+}
+
+#[test]
+fn a_node_that_dies_during_a_put_of_a_stream_ends_it_whole() {
+    use std::sync::{Arc, Mutex};
+    block_on(async {
+        let (cluster, client) = cluster_of(3).await;
+        let cluster = Arc::new(Mutex::new(cluster));
+        let killer = cluster.clone();
+        let trap = Trap {
+            bytes: noise(20_000_000),
+            at: 0,
+            sprung_at: 8_000_000,
+            act: Some(move || killer.lock().expect("no panic").kill(1)),
+        };
+        let error = client.put("x", dstore::Source::reader(trap)).await.expect_err("a node died");
+        assert!(error.is_retryable(), "{error}");
+        let dead = cluster.lock().expect("no panic").node_id(1).short();
+        assert!(error.to_string().contains(&dead), "{error}");
+        assert_eq!(client.head("x").await.expect_err("nothing").code(), "not_found");
+        client.close().await;
+        let cluster = Arc::into_inner(cluster).expect("the source is gone").into_inner().expect("no panic");
+        assert_eq!(cluster.live_shards().await, 0, "what the others had stored is retired");
+    });
+}
+
+#[test]
+fn a_node_that_dies_during_a_put_of_a_file_is_replaced_by_a_spare_one() {
+    use std::sync::{Arc, Mutex};
+    block_on(async {
+        let (cluster, client) = cluster_of(4).await;
+        let victim = Arc::new(Mutex::new(cluster));
+        let killer = victim.clone();
+        let content = noise(20_000_000);
+        // Two of four nodes hold two shards: the third progress report comes with bytes on their way to all of them.
+        let reports = Mutex::new(0);
+        let warnings = Warnings::default();
+        let put = client.put("x", &content[..]).warnings(warnings.hook()).progress(move |_| {
+            let mut reports = reports.lock().expect("no panic");
+            *reports += 1;
+            if *reports == 3 {
+                killer.lock().expect("no panic").kill(1);
+            }
+        });
+        let committed = put.await.expect("stored on the other three");
+        let cluster = Arc::into_inner(victim).expect("the put is gone").into_inner().expect("no panic");
+        assert!(committed.head.shards.iter().all(|shard| shard.node != cluster.node_id(1)));
+        assert!(warnings.codes().contains(&WarningCode::NodeReplaced));
+        assert!(client.get("x").bytes().await.expect("read") == content);
+        client.close().await;
+        assert_eq!(cluster.live_shards().await, 6, "the first attempt left nothing");
+    });
+}

@@ -1,0 +1,11 @@
+//! The JSON that scripts read: fields may be added, and none changes its meaning.
+
+mod event;
+mod file;
+mod network;
+mod setup;
+
+pub(crate) use event::{ErrorEvent, ExitError, ResultEvent, StatusEvent, WarningEvent};
+pub(crate) use file::{Changed, List, Stat};
+pub(crate) use network::{Info, LedgerState, Node, Nodes, Ready, RegistryState, Status};
+pub(crate) use setup::{ConfigDocument, Demo, DemoShard, Init, Setting};
