@@ -8,8 +8,9 @@ SHELL := bash
 # The counts are read from what cargo prints: colours would be in the way.
 export CARGO_TERM_COLOR := never
 
+SUITES := check-fmt lint tests doc-tests docs dependencies
 PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
-DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none --target all
+DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none
 
 .PHONY: help test check-fmt lint tests doc-tests docs dependencies deny advisories fmt demo bench
 
@@ -18,13 +19,15 @@ help:
 	@echo 'make demo   store a file on three nodes, lose one, get the file back'
 	@echo 'make bench  the whole system, beside the limits of this machine'
 	@echo 'make fmt    format the code'
-	@echo 'Parts of make test: check-fmt lint tests doc-tests docs dependencies'
+	@echo 'Parts of make test: $(SUITES)'
 	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network)'
 
-# One after the other, whatever -j says: cargo locks the target folder, and lines of several suites would mix.
+# One after the other, whatever -j says: cargo locks the target folder, and lines of several suites would mix. All of
+# them, also when one fails.
 test:
-	@for suite in check-fmt lint tests doc-tests docs dependencies; do $(MAKE) --no-print-directory $$suite; done
-	@echo 'make test: 6 suites passed'
+	@failed=; for suite in $(SUITES); do $(MAKE) --no-print-directory $$suite || failed+=" $$suite"; done; \
+	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
+	@echo 'make test: $(words $(SUITES)) suites passed'
 
 check-fmt:
 	@cargo fmt --all --check

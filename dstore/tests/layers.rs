@@ -108,6 +108,17 @@ fn the_page_on_the_architecture_shows_this_table() {
 }
 
 #[test]
+fn every_test_that_the_page_names_is_there() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page");
+    let (_, promises) = page.split_once("## What always holds").expect("the section");
+    let named: Vec<_> = promises.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 1).collect();
+    assert!(named.len() > 10, "{named:?}");
+    let code: String = rust_files().iter().map(read).collect();
+    let gone: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+#[test]
 fn imports_go_down() {
     none(|file, text| imports(file, &paths(text)));
 }
@@ -253,9 +264,12 @@ fn length(file: &str, text: &str) -> Vec<String> {
 fn none(rule: impl Fn(&str, &str) -> Vec<String>) {
     let files = rust_files();
     assert!(files.len() > 80, "only {} files were found", files.len());
-    let read = |file: &String| fs::read_to_string(root().join(file)).expect("a file that was listed is there");
     let found: Vec<_> = files.iter().flat_map(|file| rule(file, &read(file))).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+fn read(file: &String) -> String {
+    fs::read_to_string(root().join(file)).expect("a file that was listed is there")
 }
 
 /// A file of its own for the unit tests of a module.
