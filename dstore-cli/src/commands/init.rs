@@ -21,14 +21,16 @@ pub(crate) fn run(context: &Context) -> Result {
     }
     let owner = set_up(context, dir, &registries)?;
     let out = &context.out;
-    let (key, owner) = (dir.join(config::OWNER_FILE), format!("0x{}", owner.id()));
+    let owner = format!("0x{}", owner.id());
     if out.json {
         let registry = registries.iter().map(ToString::to_string).collect();
         let dir = dir.display().to_string();
         return out.document(&Init { schema: "dstore.init/1", dir, owner, registry });
     }
     out.note(&format!("set up {} for owner {owner}", dir.display()));
-    out.note(&format!("keep a copy of {}: without it nobody can read your files", key.display()));
+    // The local ledger is as precious as the key: it alone knows where the shards are.
+    out.note(&format!("keep copies of {} and {}:", config::OWNER_FILE, config::LEDGER_FILE));
+    out.note("without them nobody, you included, can read your files");
     out.note("try it: dstore-cli put README.md");
     Ok(())
 }
