@@ -224,6 +224,9 @@ pub(crate) struct NodeRun {
     /// Label of what fails together, such as a house or a power line
     #[arg(long, value_name = "LABEL")]
     pub(crate) zone: Option<String>,
+    /// Take shards from clients at public addresses too, whoever they are
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 /// `registry`
@@ -247,6 +250,9 @@ pub(crate) struct RegistryRun {
     /// How often nodes are to report [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = check::duration)]
     pub(crate) heartbeat: Option<String>,
+    /// List nodes at private addresses too, although this registry listens at a public one or at all of them
+    #[arg(long)]
+    pub(crate) private_nodes: bool,
 }
 
 /// `config`

@@ -59,7 +59,7 @@ pub enum Error {
         actual: u32,
     },
     /// Too few storage nodes for the scheme and the tolerance asked for.
-    #[error("{active} storage nodes can take this file and {needed} are needed{}", Excluded(refused))]
+    #[error("{active} of the {needed} storage nodes that are needed can take this file{}", Excluded(refused))]
     NotEnoughNodes {
         /// Nodes that can be used.
         active: usize,

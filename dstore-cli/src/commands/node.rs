@@ -82,6 +82,9 @@ fn builder(context: &Context) -> Result<StorageNodeBuilder> {
     if let Some(zone) = config.value(&Key::ZONE) {
         node = node.zone(zone.text());
     }
+    if config.is_on(&Key::OPEN)? {
+        node = node.open_to_strangers();
+    }
     Ok(node)
 }
 

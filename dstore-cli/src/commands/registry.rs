@@ -31,6 +31,9 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     if let Some(heartbeat) = config.duration(&Key::HEARTBEAT)? {
         registry = registry.heartbeat(heartbeat);
     }
+    if config.is_on(&Key::PRIVATE_NODES)? {
+        registry = registry.private_endpoints();
+    }
     let registry = registry.start().await?;
     let address = registry.registry_address().to_string();
     if context.out.json {

@@ -99,6 +99,10 @@ keys! {
     FREE_FLOOR = "free_floor", "DSTORE_FREE_FLOOR", Everywhere;
     /// The operator's label for nodes that fail together.
     ZONE = "zone", "DSTORE_ZONE", Everywhere;
+    /// Whether a node takes shards from clients at public addresses.
+    OPEN = "open", "DSTORE_OPEN", Everywhere, "false";
+    /// Whether a registry at a public address lists nodes at private ones.
+    PRIVATE_NODES = "private_nodes", "DSTORE_PRIVATE_NODES", Everywhere, "false";
     /// How often nodes report to a registry.
     HEARTBEAT = "heartbeat", "DSTORE_HEARTBEAT", Everywhere, "10s";
     /// The owner's private key, 64 hex digits.
