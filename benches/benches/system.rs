@@ -220,16 +220,18 @@ fn middle(steps: impl Iterator<Item = Step> + Clone) -> Step {
 fn print_row(bytes: u64, what: &str, runs: usize, step: Step, least: Duration) {
     // Processor time is counted in hundredths of a second: too coarse for little work.
     let counted = step.processor >= Duration::from_millis(100);
-    let or_none = |text: String| if counted { text } else { "-".to_owned() };
+    // And little work takes as long as its messages do.
+    let comparable = least >= Duration::from_millis(1);
+    let only = |shown: bool, text: String| if shown { text } else { "-".to_owned() };
     println!(
         "{:<8} {what:<4} {runs:>3} {:>9} {:>6} {:>8} {:>8} {:>6} {:>6} {:>8}",
         size(bytes),
         time(step.time),
         rate(bytes, step.time),
-        or_none(time(step.processor)),
+        only(counted, time(step.processor)),
         time(least),
-        ratio(step.time, least),
-        or_none(ratio(step.processor, least)),
+        only(comparable, ratio(step.time, least)),
+        only(counted, ratio(step.processor, least)),
         step.write.map_or_else(|| "-".to_owned(), time),
     );
 }
