@@ -7,9 +7,9 @@ use futures_util::stream::{BoxStream, StreamExt, try_unfold};
 
 use super::slot::ledger_failed;
 use super::{Head, Shared};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::FileId;
-use crate::ledger::Entry;
+use crate::ledger::{Entry, file_id};
 use crate::manifest::{RecordPlace, open_record};
 
 /// What is left of a listing.
@@ -34,6 +34,10 @@ impl Listing {
                 let place =
                     RecordPlace { ledger: self.client.ledger.id(), file: entry.file_id, version: entry.version };
                 let manifest = open_record(&self.client.owner, place, &entry.record)?;
+                let owner = &self.client.owner;
+                if file_id(owner.id(), owner.path_salt(&manifest.path)) != entry.file_id {
+                    return Err(Error::Integrity { what: "record: path" });
+                }
                 if manifest.path.as_str().starts_with(&self.prefix) {
                     return Ok(Some((Head::new(entry.file_id, entry.version, &manifest), self)));
                 }
