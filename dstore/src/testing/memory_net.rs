@@ -27,6 +27,8 @@ struct State {
     next_port: u16,
     listening: HashMap<SocketAddr, async_channel::Sender<Socket>>,
     hung: HashMap<IpAddr, Vec<Waker>>,
+    /// What travelled since somebody began to listen in.
+    overheard: Option<Vec<u8>>,
 }
 
 impl MemoryNet {
@@ -66,6 +68,17 @@ impl MemoryNet {
     pub fn resume(&self, ip: IpAddr) {
         let wakers = self.state().hung.remove(&ip);
         wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Begins to listen in: from now on every byte that travels is kept.
+    pub fn listen_in(&self) {
+        self.state().overheard.get_or_insert_default();
+    }
+
+    /// Every byte that travelled, in the order in which the hosts wrote them, since [`MemoryNet::listen_in`].
+    #[must_use]
+    pub fn overheard(&self) -> Vec<u8> {
+        self.state().overheard.clone().unwrap_or_default()
     }
 
     /// Pending while one of `hosts` hangs.
@@ -229,10 +242,16 @@ impl AsyncRead for Piece<piper::Reader> {
 
 impl AsyncWrite for Piece<piper::Writer> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.net.poll_up(self.hosts, cx) {
-            Poll::Ready(()) => Pin::new(&mut self.pipe).poll_write(cx, buf),
-            Poll::Pending => Poll::Pending,
+        if self.net.poll_up(self.hosts, cx).is_pending() {
+            return Poll::Pending;
         }
+        let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
+        if let Poll::Ready(Ok(count)) = &written
+            && let Some(overheard) = &mut self.net.state().overheard
+        {
+            overheard.extend_from_slice(&buf[..*count]);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,6 +5,7 @@ mod executors;
 mod loss;
 mod ranges;
 mod refusals;
+mod secrecy;
 mod sources;
 mod versions;
 
