@@ -212,7 +212,8 @@ impl Acceptor {
         };
         let task = Abortable::new(task, registration);
         self.rt.detach(async move {
-            select(std::pin::pin!(task), std::pin::pin!(killed.requested())).await;
+            // The end comes first: what is killed answers no more.
+            select(std::pin::pin!(killed.requested()), std::pin::pin!(task)).await;
         });
     }
 }

@@ -150,7 +150,7 @@ impl Cluster {
     /// Ends node `index` as a power cut would: without a word, all its connections with it.
     pub fn kill(&mut self, index: usize) {
         self.nodes[index].running = None;
-        self.net.close_ports(self.nodes[index].env.ip());
+        self.net.cut(self.nodes[index].env.ip());
     }
 
     /// Makes node `index` silent: it keeps its connections, takes new ones, and never answers.
@@ -229,7 +229,7 @@ impl Cluster {
     /// Ends the registry as a power cut would.
     pub fn kill_registry(&mut self) {
         self.registry = None;
-        self.net.close_ports(self.registry_env.ip());
+        self.net.cut(self.registry_env.ip());
     }
 
     /// Starts the registry again, at its old address and with an empty memory.

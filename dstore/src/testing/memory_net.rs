@@ -27,6 +27,8 @@ struct State {
     next_port: u16,
     listening: HashMap<SocketAddr, async_channel::Sender<Socket>>,
     hung: HashMap<IpAddr, Vec<Waker>>,
+    /// How often each host was cut off: streams of before are dead.
+    cuts: HashMap<IpAddr, u64>,
     /// What travelled since somebody began to listen in.
     overheard: Option<Vec<u8>>,
 }
@@ -54,9 +56,11 @@ impl MemoryNet {
         HostEnv { machine: Arc::new(AsyncStdEnv::new()), net: self.clone(), ip }
     }
 
-    /// Closes every port of the host at `ip` at once; its tasks may still be ending.
-    pub fn close_ports(&self, ip: IpAddr) {
-        self.state().listening.retain(|address, _| address.ip() != ip);
+    /// Ends every port and stream of the host at `ip` at once, though its tasks may still be ending.
+    pub fn cut(&self, ip: IpAddr) {
+        let mut state = self.state();
+        state.listening.retain(|address, _| address.ip() != ip);
+        *state.cuts.entry(ip).or_default() += 1;
     }
 
     /// From now on the host at `ip` says nothing and takes nothing, and its streams stay open.
@@ -81,30 +85,41 @@ impl MemoryNet {
         self.state().overheard.clone().unwrap_or_default()
     }
 
-    /// Pending while one of `hosts` hangs.
-    fn poll_up(&self, hosts: [IpAddr; 2], cx: &Context<'_>) -> Poll<()> {
+    /// The ends of a new stream.
+    fn ends(&self, hosts: [IpAddr; 2]) -> Ends {
+        let state = self.state();
+        hosts.map(|host| (host, state.cuts.get(&host).copied().unwrap_or(0)))
+    }
+
+    /// Pending while an end of a stream hangs, an error when one was cut off.
+    fn poll_alive(&self, ends: Ends, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state();
-        for host in hosts {
+        for (host, cuts) in ends {
+            if state.cuts.get(&host).copied().unwrap_or(0) != cuts {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
             if let Some(wakers) = state.hung.get_mut(&host) {
                 wakers.push(cx.waker().clone());
                 return Poll::Pending;
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
-    async fn up(&self, hosts: [IpAddr; 2]) {
-        std::future::poll_fn(|cx| self.poll_up(hosts, cx)).await;
+    async fn alive(&self, hosts: [IpAddr; 2]) -> io::Result<()> {
+        let ends = self.ends(hosts);
+        std::future::poll_fn(|cx| self.poll_alive(ends, cx)).await
     }
 
     fn connect(&self, from: IpAddr, to: SocketAddr) -> io::Result<Socket> {
         let queue = self.state().listening.get(&to).cloned();
         let queue = queue.ok_or(io::ErrorKind::ConnectionRefused)?;
+        let ends = self.ends([from, to.ip()]);
         let (there, from_here) = piper::pipe(PIPE_LEN);
         let (here, from_there) = piper::pipe(PIPE_LEN);
         let end = |reader, writer, remote| Socket {
-            reader: Box::new(Piece { pipe: reader, net: self.clone(), hosts: [from, to.ip()] }),
-            writer: Box::new(Piece { pipe: writer, net: self.clone(), hosts: [from, to.ip()] }),
+            reader: Box::new(Piece { pipe: reader, net: self.clone(), ends }),
+            writer: Box::new(Piece { pipe: writer, net: self.clone(), ends }),
             remote,
         };
         let accepted = end(there, from_there, SocketAddr::new(from, 1));
@@ -166,7 +181,7 @@ impl Env for HostEnv {
         let (net, from) = (self.net.clone(), self.ip);
         Box::pin(async move {
             let to: SocketAddr = address.parse().map_err(|_| io::ErrorKind::NotFound)?;
-            net.up([from, to.ip()]).await;
+            net.alive([from, to.ip()]).await?;
             net.connect(from, to)
         })
     }
@@ -228,23 +243,22 @@ impl Drop for Ear {
 struct Piece<P> {
     pipe: P,
     net: MemoryNet,
-    hosts: [IpAddr; 2],
+    ends: Ends,
 }
+
+/// The two hosts of a stream, and how often each had been cut off before.
+type Ends = [(IpAddr, u64); 2];
 
 impl AsyncRead for Piece<piper::Reader> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.net.poll_up(self.hosts, cx) {
-            Poll::Ready(()) => Pin::new(&mut self.pipe).poll_read(cx, buf),
-            Poll::Pending => Poll::Pending,
-        }
+        std::task::ready!(self.net.poll_alive(self.ends, cx))?;
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Piece<piper::Writer> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.net.poll_up(self.hosts, cx).is_pending() {
-            return Poll::Pending;
-        }
+        std::task::ready!(self.net.poll_alive(self.ends, cx))?;
         let written = Pin::new(&mut self.pipe).poll_write(cx, buf);
         if let Poll::Ready(Ok(count)) = &written
             && let Some(overheard) = &mut self.net.state().overheard

@@ -67,7 +67,9 @@ fn two_nodes_find_nothing_in_common_in_what_they_keep() {
                 kept.insert(shard.key.cap_pk.to_vec());
                 kept.insert(shard.key.account.as_bytes().to_vec());
                 kept.insert(shard.root.as_bytes().to_vec());
-                kept.extend(bytes.chunks(64).map(<[u8]>::to_vec));
+                // The zeros that fill the last stripe are in every content, and say nothing.
+                let chunks = bytes.chunks(64).filter(|chunk| chunk.iter().any(|byte| *byte != 0));
+                kept.extend(chunks.map(<[u8]>::to_vec));
             }
             for what in kept {
                 assert!(seen.insert(what), "node {node} can match something with another node");
