@@ -22,6 +22,9 @@ use crate::rt::{Task, Timestamp};
 
 /// Requests under way on one link.
 const DEPTH: usize = 4;
+/// How long a shard that failed is left alone: twice as long after each failure.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// A token's life, and after which part of it a new one is made.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 const TOKEN_FRESH: Duration = Duration::from_secs(1800);
@@ -147,50 +150,71 @@ struct Reading {
     client: Arc<Shared>,
     shard: ShardAccess,
     token: Option<(Signed<Token>, Duration)>,
-    /// Demands that were sent, oldest first.
+    /// Demands without an answer, oldest first.
     waiting: VecDeque<Demand>,
     progress: Arc<AtomicU64>,
 }
 
+/// What a shard's failures so far mean for the next demand.
+struct Record {
+    failures: u32,
+    /// Until then every demand fails like the last one, at once.
+    resting: Option<(Duration, Trouble)>,
+}
+
 impl Reading {
     async fn run(mut self, queue: async_channel::Receiver<Demand>) {
-        let Ok(first) = queue.recv().await else { return };
-        let mut first = Some(first);
+        let mut record = Record { failures: 0, resting: None };
         let mut patience = self.client.pool.patience();
-        let mut reuse = true;
-        let trouble = loop {
-            let lease = self.client.pool.open(&self.shard.node, reuse).await;
-            let error = match lease {
-                Err(error) => error,
-                Ok(mut lease) => match self.serve(&mut lease, &queue, &mut first).await {
+        loop {
+            if self.waiting.is_empty() {
+                let Ok(demand) = queue.recv().await else { return };
+                self.waiting.push_back(demand);
+            }
+            let now = self.client.rt.uptime();
+            if let Some((_, trouble)) = record.resting.as_ref().filter(|(until, _)| now < *until) {
+                self.fail(trouble);
+                continue;
+            }
+            let lease = self.client.pool.open(&self.shard.node, record.failures == 0).await;
+            let (error, cut) = match lease {
+                Err(error) => (error, false),
+                Ok(mut lease) => match self.serve(&mut lease, &queue).await {
                     Ok(()) => return self.client.pool.give_back(self.shard.node.id, lease),
-                    // A link that its node closed while it was idle says nothing of the node.
-                    Err((LinkError::Closed | LinkError::Broken(_), 0)) if lease.is_reused() => {
-                        reuse = false;
-                        continue;
+                    Err((error, served)) => {
+                        if served > 0 {
+                            record.failures = 0;
+                            patience = self.client.pool.patience();
+                        }
+                        // A node closes links that are idle or old, and a restarted one has closed all: that says nothing of it.
+                        let cut = matches!(error, LinkError::Closed | LinkError::Broken(_));
+                        (error, cut)
                     }
-                    Err((error, _)) => error,
                 },
             };
-            if !(error.is_busy() && patience.wait().await) {
-                break trouble(&error);
+            if error.is_busy() && patience.wait().await {
+                continue;
             }
-        };
-        // Whatever was asked and is asked from now on fails in the same way, at once.
-        let fail = |demand: Demand| demand.answer(Err(trouble.clone()));
-        first.into_iter().for_each(fail);
-        self.waiting.drain(..).for_each(fail);
-        while let Ok(demand) = queue.recv().await {
-            fail(demand);
+            record.failures += 1;
+            if cut && record.failures == 1 {
+                continue;
+            }
+            let trouble = trouble(&error);
+            self.fail(&trouble);
+            let rest = LONGEST_REST.min(FIRST_REST * 2_u32.saturating_pow(record.failures - 1));
+            record.resting = Some((self.client.rt.uptime() + rest, trouble));
         }
     }
 
-    /// Serves demands until there are no more. With an error comes how many were served.
+    fn fail(&mut self, trouble: &Trouble) {
+        self.waiting.drain(..).for_each(|demand| demand.answer(Err(trouble.clone())));
+    }
+
+    /// Serves demands until there are no more; those that wait already are asked for again. With an error comes how many were served.
     async fn serve(
         &mut self,
         lease: &mut Lease,
         queue: &async_channel::Receiver<Demand>,
-        first: &mut Option<Demand>,
     ) -> Result<(), (LinkError, usize)> {
         let mut served = 0;
         let again: Vec<BlockRange> = self.waiting.iter().map(|demand| demand.range).collect();
@@ -199,16 +223,16 @@ impl Reading {
         }
         loop {
             while self.waiting.len() < DEPTH {
-                let demand = match first.take() {
-                    Some(demand) => demand,
-                    None if self.waiting.is_empty() => match queue.recv().await {
+                let demand = if self.waiting.is_empty() {
+                    match queue.recv().await {
                         Ok(demand) => demand,
                         Err(_) => return Ok(()),
-                    },
-                    None => match queue.try_recv() {
+                    }
+                } else {
+                    match queue.try_recv() {
                         Ok(demand) => demand,
                         Err(_) => break,
-                    },
+                    }
                 };
                 self.request(lease, demand.range);
                 self.waiting.push_back(demand);
@@ -257,6 +281,9 @@ impl Reading {
         loop {
             let before = bytes.len();
             let body = reader.data(&mut bytes).await?;
+            if body == Body::More && bytes.len() == before {
+                return Err(LinkError::Protocol("a pad where a node has all the bytes"));
+            }
             self.progress.fetch_add((bytes.len() - before) as u64, Ordering::Relaxed);
             if bytes.len() > expected {
                 return Err(LinkError::Protocol("more bytes than were asked for"));

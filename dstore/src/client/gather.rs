@@ -30,11 +30,17 @@ pub(super) struct Gather {
 
 #[derive(Default)]
 struct State {
-    /// What is wrong with a shard: it is not asked again.
-    faults: Vec<(usize, FaultKind)>,
-    /// Shards that took too long: asked only when others do not suffice.
+    /// Shards that failed before: asked only when others do not suffice, since what failed may serve again, or have other blocks that are sound.
+    suspect: BTreeSet<usize>,
+    /// Shards that took too long.
     slow: BTreeSet<usize>,
     lease_until: Option<Timestamp>,
+}
+
+/// Why the blocks of a window cannot be had.
+struct TooFew {
+    found: usize,
+    failed: BTreeMap<usize, FaultKind>,
 }
 
 /// Consecutive stripes that are fetched together.
@@ -71,20 +77,33 @@ impl Gather {
 
     /// Fetches, rebuilds and opens one window.
     pub(super) async fn window(&self, window: Window) -> Result<Plaintext> {
-        let held = self.shards_of(window).await?;
+        let stripes = match self.shards_of(window).await {
+            Ok(held) => vec![(window, held)],
+            // Shards that are damaged in one place each may still have enough sound blocks for every stripe.
+            Err(few) if window.count > 1 && few.failed.values().any(|kind| *kind == FaultKind::Corrupt) => {
+                let mut stripes = Vec::new();
+                for first in window.first..window.first + window.count {
+                    let stripe = Window { first, count: 1 };
+                    stripes.push((stripe, self.shards_of(stripe).await.map_err(|few| self.error(few))?));
+                }
+                stripes
+            }
+            Err(few) => return Err(self.error(few)),
+        };
         let (shape, sealer) = (self.shape, self.sealer.clone());
-        let opened = self.client.rt.cpu(move || open_window(shape, window, held, &sealer)).await;
+        let opened = self.client.rt.cpu(move || open_window(shape, window, stripes, &sealer)).await;
         // Every block matched its root, so the roots themselves were made of other bytes.
         opened.ok_or(Error::Integrity { what: "a segment" })
     }
 
     /// The bytes of as many shards as rebuild the window.
-    async fn shards_of(&self, window: Window) -> Result<Vec<Option<Vec<u8>>>> {
+    async fn shards_of(&self, window: Window) -> Result<Held, TooFew> {
         let scheme = self.shape.scheme();
         let range = BlockRange::new(self.shape.shard_len(), window.first, window.count);
-        let range = range.ok_or(Error::Internal { what: "a window lies within its content" })?;
-        let mut held: Vec<Option<Vec<u8>>> = vec![None; scheme.shards()];
+        let range = range.expect("windows are cut from the content's own segments");
+        let mut held: Held = vec![None; scheme.shards()];
         let mut asked = BTreeSet::new();
+        let mut failed = BTreeMap::new();
         let mut found = 0;
         let fetch = |shard: usize| async move { (shard, self.shards[shard].1.fetch(range).await) };
         let mut running = FuturesUnordered::new();
@@ -101,7 +120,7 @@ impl Gather {
                 running.push(fetch(shard));
             }
             if running.len() + found < scheme.data() {
-                return Err(self.too_few(held, running).await);
+                return Err(self.too_few(found, failed, running).await);
             }
             let next = select(running.next(), self.client.rt.sleep(self.client.settings.hedge_after)).await;
             match next {
@@ -118,7 +137,7 @@ impl Gather {
                 Either::Left((Some((shard, Err(trouble))), _)) => {
                     standing.remove(&shard);
                     replaced.remove(&shard);
-                    self.note_trouble(shard, trouble);
+                    failed.extend(self.note_trouble(shard, trouble));
                 }
                 Either::Left((None, _)) => {}
                 Either::Right(_) => {
@@ -134,12 +153,11 @@ impl Gather {
         }
     }
 
-    /// The best shard that was not asked: sound before slow, data before parity.
+    /// The best shard that was not asked: sound before slow before suspect, data before parity.
     fn next_shard(&self, asked: &BTreeSet<usize>) -> Option<usize> {
         let state = self.state();
-        let faulty = |shard: &usize| state.faults.iter().any(|(of, _)| of == shard);
-        let candidates = (0..self.shards.len()).filter(|shard| !asked.contains(shard) && !faulty(shard));
-        candidates.min_by_key(|shard| (state.slow.contains(shard), *shard))
+        let candidates = (0..self.shards.len()).filter(|shard| !asked.contains(shard));
+        candidates.min_by_key(|shard| (state.suspect.contains(shard), state.slow.contains(shard), *shard))
     }
 
     fn note_lease(&self, until: Timestamp) {
@@ -147,22 +165,19 @@ impl Gather {
         state.lease_until = Some(state.lease_until.map_or(until, |known| known.min(until)));
     }
 
-    fn note_trouble(&self, shard: usize, trouble: Trouble) {
-        let Trouble::Fault(kind) = trouble else { return };
-        {
-            let mut state = self.state();
-            if state.faults.iter().any(|(of, _)| *of == shard) {
-                return;
-            }
-            state.faults.push((shard, kind.clone()));
-        }
+    /// Remembers what a shard failed with, warns of it once, and answers it.
+    fn note_trouble(&self, shard: usize, trouble: Trouble) -> Option<(usize, FaultKind)> {
+        let Trouble::Fault(kind) = trouble else { return None };
         let code = match kind {
             FaultKind::Corrupt => WarningCode::BlockCorrupt,
             FaultKind::Missing => WarningCode::ShardMissing,
             FaultKind::Peer(PeerProblem::Timeout(_)) => WarningCode::NodeSlow,
             FaultKind::Peer(_) => WarningCode::NodeUnreachable,
         };
-        self.warn(shard, code);
+        if self.state().suspect.insert(shard) {
+            self.warn(shard, code);
+        }
+        Some((shard, kind))
     }
 
     fn note_slow(&self, shard: usize) {
@@ -176,32 +191,40 @@ impl Gather {
         self.reporter.warn(Warning { code, node, address, shard: Some(index) });
     }
 
-    /// Why a window cannot be had. What is still under way may add to what was found, or to what is wrong.
-    async fn too_few<F>(&self, held: Vec<Option<Vec<u8>>>, mut running: FuturesUnordered<F>) -> Error
+    /// What a window lacks. What is still under way may add to what was found, or to what is wrong.
+    async fn too_few<F>(
+        &self,
+        mut found: usize,
+        mut failed: BTreeMap<usize, FaultKind>,
+        mut running: FuturesUnordered<F>,
+    ) -> TooFew
     where
         F: Future<Output = (usize, Result<Fetched, Trouble>)>,
     {
-        let mut found = held.iter().flatten().count();
         let rest = async {
             while let Some((shard, result)) = running.next().await {
                 match result {
                     Ok(_) => found += 1,
-                    Err(trouble) => self.note_trouble(shard, trouble),
+                    Err(trouble) => failed.extend(self.note_trouble(shard, trouble)),
                 }
             }
         };
         let _ = self.client.rt.timeout(self.client.settings.hedge_after, rest).await;
+        TooFew { found, failed }
+    }
+
+    fn error(&self, few: TooFew) -> Error {
+        let TooFew { found, failed } = few;
         let needed = self.shape.scheme().data();
-        let mut faults = self.state().faults.clone();
-        faults.sort_by_key(|(shard, _)| *shard);
-        // A holder that may come back makes the difference, and so does one that has not answered yet.
-        let hopeful = faults.iter().any(|(_, kind)| may_heal(kind)) || found + faults.len() < self.shards.len();
+        // Only if holders that may come back, or have not answered yet, would make it enough.
+        let silent = self.shards.len() - found - failed.len();
+        let hopeful = failed.values().filter(|kind| may_heal(kind)).count() + silent;
         let fault = |(shard, kind): (usize, FaultKind)| {
             let (node, address, index) = whom(&self.shards[shard].0);
             Fault::new(node, &address, Some(index), kind)
         };
-        let faults = faults.into_iter().map(fault).collect();
-        if hopeful {
+        let faults = failed.into_iter().map(fault).collect();
+        if found + hopeful >= needed {
             Error::NotEnoughShards { found, needed, missing: faults }
         } else {
             Error::Unrecoverable { found, needed, faults }
@@ -209,20 +232,25 @@ impl Gather {
     }
 }
 
+/// The blocks of consecutive stripes, by shard.
+type Held = Vec<Option<Vec<u8>>>;
+
 /// Puts the blocks of each stripe side by side, rebuilt where one is missing, and opens the segments.
-fn open_window(shape: Shape, window: Window, mut held: Vec<Option<Vec<u8>>>, sealer: &Sealer) -> Option<Plaintext> {
+fn open_window(shape: Shape, window: Window, parts: Vec<(Window, Held)>, sealer: &Sealer) -> Option<Plaintext> {
     let scheme = shape.scheme();
-    let shards: Vec<Option<&[u8]>> = held.iter().map(Option::as_deref).collect();
-    for (shard, bytes) in rebuild(scheme, &shards) {
-        held[shard] = Some(bytes);
-    }
     let last = window.first + window.count == shape.segments();
     let mut len = 0;
     let mut slots = vec![0; usize::try_from(window.count).ok()? * scheme.stripe_len()];
-    for (at, slot) in slots.chunks_mut(scheme.stripe_len()).enumerate() {
-        let index = window.first + at as u64;
-        len += shape.plaintext_len(index);
-        interleave(scheme, at, shape.block_len(index), &held, slot)?;
+    let mut free = slots.chunks_mut(scheme.stripe_len());
+    for (part, mut held) in parts {
+        let shards: Vec<Option<&[u8]>> = held.iter().map(Option::as_deref).collect();
+        for (shard, bytes) in rebuild(scheme, &shards) {
+            held[shard] = Some(bytes);
+        }
+        for (at, index) in (part.first..part.first + part.count).enumerate() {
+            len += shape.plaintext_len(index);
+            interleave(scheme, at, shape.block_len(index), &held, free.next()?)?;
+        }
     }
     Sealed::from_slots(scheme, window.first, slots, len, last).open(sealer).ok()
 }

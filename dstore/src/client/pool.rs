@@ -199,13 +199,6 @@ impl Patience {
     }
 }
 
-impl Lease {
-    /// Whether the link served before.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.reused
-    }
-}
-
 async fn exchange(
     link: &mut Link,
     request: &[u8],

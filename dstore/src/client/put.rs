@@ -184,7 +184,8 @@ fn check_attributes(attributes: &[(String, String)]) -> Result<()> {
 async fn upload(client: &Arc<Shared>, order: &Order, source: &mut OpenSource) -> Result<Manifest> {
     let mut failed = Vec::new();
     loop {
-        match Upload::new(client, order, &failed).run(source).await {
+        let attempt = Upload::new(client, order, &failed).run(source).await;
+        match attempt {
             Ok(manifest) => return Ok(manifest),
             Err(Failed::For(error)) => return Err(error),
             Err(Failed::Node(fault, error)) => {

@@ -22,6 +22,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 /// An answer may come only after the whole body, whenever that ends.
 const WHOLE_BODY: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Bytes a second that a node's disk is given to make a shard durable, besides the time-out.
+const SLOW_DISK: u64 = 10_000_000;
+
 /// Stripes for every sender.
 pub(super) struct Batch {
     pub(super) stripes: Stripes,
@@ -93,7 +96,10 @@ async fn exchange(
     let answer = std::pin::pin!(reader.control(MAX_CONTROL_LEN, WHOLE_BODY));
     let body = std::pin::pin!(send_body(rt, writer, shard, batches));
     match select(body, answer).await {
-        Either::Left((Ok((root, len)), answer)) => Ok((rt.timeout(timeout, answer).await??, root, len)),
+        Either::Left((Ok((root, len)), answer)) => {
+            let wait = timeout + Duration::from_secs(len / SLOW_DISK);
+            Ok((rt.timeout(wait, answer).await??, root, len))
+        }
         // A node that refuses in the middle says why before it hangs up.
         Either::Left((Err(error), answer)) => match rt.timeout(Duration::from_secs(1), answer).await {
             Ok(Err(refused @ LinkError::Refused(_))) => Err(refused),

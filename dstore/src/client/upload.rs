@@ -3,7 +3,7 @@
 //! Invariant: what comes back has a checked receipt for every shard, and the places tolerate what was asked.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 
@@ -79,15 +79,15 @@ impl<'a> Upload<'a> {
         Self { client, order, failed, key, started, offered: Mutex::default() }
     }
 
-    /// Stores the content of `source`, from its start. What an attempt that fails has stored, is retired.
+    /// Stores the content of `source`, from its start. What an attempt that fails, or is dropped, has stored, is retired.
     pub(super) async fn run(&self, source: &mut OpenSource) -> Result<Manifest, Failed> {
-        let result = self.store(source).await;
-        if result.is_err() {
-            let offered = std::mem::take(&mut *self.offered.lock().unwrap_or_else(PoisonError::into_inner));
-            let shards = offered.into_iter().map(|(node, name)| Abandoned::new(&self.key, node, name)).collect();
-            self.client.retire(shards, Reporter::default());
-        }
-        result
+        let manifest = self.store(source).await?;
+        self.offered().clear();
+        Ok(manifest)
+    }
+
+    fn offered(&self) -> MutexGuard<'_, Vec<(NodePlace, ShardName)>> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn store(&self, source: &mut OpenSource) -> Result<Manifest, Failed> {
@@ -150,7 +150,7 @@ impl<'a> Upload<'a> {
             index: u8::try_from(shard).unwrap_or(u8::MAX),
             generation: u32::from_be_bytes(self.client.rt.random()),
         };
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner).push((node.clone(), name));
+        self.offered().push((node.clone(), name));
         (capability, name)
     }
 
@@ -381,6 +381,15 @@ impl<'a> Upload<'a> {
             path: self.order.path.clone(),
             attributes: self.order.attributes.clone(),
         }
+    }
+}
+
+/// An attempt that failed, or was dropped by whoever waited for it, leaves nothing behind.
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        let offered = std::mem::take(&mut *self.offered());
+        let shards = offered.into_iter().map(|(node, name)| Abandoned::new(&self.key, node, name)).collect();
+        self.client.retire(shards, Reporter::default());
     }
 }
 

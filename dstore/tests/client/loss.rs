@@ -153,6 +153,62 @@ fn a_corrupt_node_and_a_dead_one_together_are_not_final() {
 }
 
 #[test]
+fn what_a_dead_node_could_not_make_enough_again_is_unrecoverable() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(3).await;
+        client.put("x", &noise(1_000_000)[..]).await.expect("stored");
+        cluster.corrupt(0);
+        cluster.corrupt(1);
+        cluster.kill(2);
+        let error = client.get("x").bytes().await.expect_err("too few intact");
+        assert_eq!(error.code(), "unrecoverable", "even with the dead node back only two of four would be left");
+    });
+}
+
+#[test]
+fn shards_that_are_all_damaged_in_different_places_still_give_every_byte() {
+    block_on(async {
+        let (cluster, client) = cluster_of(3).await;
+        let content = noise(5_000_000);
+        client.put("x", &content[..]).await.expect("stored");
+        let mut stripe = 0;
+        for node in 0..3 {
+            for id in cluster.store(node).ids() {
+                assert!(cluster.store(node).flip(id, stripe * 16_384 + 5), "stripe {stripe} is there");
+                stripe += 3;
+            }
+        }
+        let warnings = Warnings::default();
+        let read = client.get("x").warnings(warnings.hook()).bytes().await.expect("every stripe has five good blocks");
+        assert!(read == content);
+        assert!(warnings.codes().iter().all(|code| *code == WarningCode::BlockCorrupt));
+    });
+}
+
+#[test]
+fn a_get_outlives_the_restart_of_every_node_one_after_another() {
+    use futures_lite::StreamExt;
+    block_on(async {
+        let (mut cluster, _) = cluster_of(3).await;
+        let client = cluster.client_builder().memory(1).connect().await.expect("a client");
+        let content = noise(30_000_000);
+        client.put("x", &content[..]).await.expect("stored");
+        let mut stream = client.get("x").stream().await.expect("a stream");
+        let mut read = vec![];
+        for node in 0..3 {
+            while read.len() < (node + 1) * 6_000_000 {
+                read.extend_from_slice(&stream.next().await.expect("more").expect("read"));
+            }
+            cluster.restart(node).await.expect("restarted");
+        }
+        while let Some(piece) = stream.next().await {
+            read.extend_from_slice(&piece.expect("every node is back"));
+        }
+        assert!(read == content);
+    });
+}
+
+#[test]
 fn check_tells_how_every_shard_is() {
     use dstore::ShardHealth::{Missing, Ok, Unreachable};
     block_on(async {
