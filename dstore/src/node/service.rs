@@ -270,9 +270,6 @@ impl Connection {
     async fn blocks(&mut self, request: &BlockRequest) -> Result<(StoredShard, BlockRange), Failure> {
         let token = self.authority.token(&request.token, &[Rights::Read], self.node.rt.now())?;
         let shard = self.node.store.stat(token.name.id()).await?;
-        if shard.state == ShardState::Quarantined {
-            return Err(Refusal::Damaged.into());
-        }
         let range = BlockRange::new(shard.len, request.first, request.count);
         let range = range.filter(|range| range.count() <= MAX_READ_BLOCKS).ok_or(Refusal::Malformed)?;
         Ok((shard, range))

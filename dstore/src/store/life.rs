@@ -13,11 +13,9 @@ impl StoredShard {
         }
     }
 
-    /// Whether blocks of `range` can be served.
+    /// Whether blocks of `range` may be there. A quarantined shard serves what it has: most of its blocks may be sound,
+    /// and the reader checks each.
     pub(super) fn check_readable(&self, range: BlockRange) -> Result<(), StoreError> {
-        if self.state == ShardState::Quarantined {
-            return Err(StoreError::Damaged);
-        }
         let ours = BlockRange::new(self.len, range.first(), range.count());
         if ours == Some(range) { Ok(()) } else { Err(StoreError::Mismatch) }
     }

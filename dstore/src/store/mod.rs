@@ -58,7 +58,7 @@ pub enum ShardState {
     Live,
     /// Deleted: serves reads until this time, then it is freed.
     Retired(Timestamp),
-    /// Its bytes were found damaged: it does not serve, and may be stored anew.
+    /// Some of its bytes were found damaged: it serves what it has, takes no new lease, and may be stored anew.
     Quarantined,
 }
 
@@ -189,7 +189,7 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// The blocks in `range`, and their proof. Bytes are as stored: the reader checks them.
     ///
     /// # Errors
-    /// `NotFound`, `Damaged` (quarantined or cut short), `Mismatch` (the range was made for another length), `Failed`.
+    /// `NotFound`, `Damaged` (its bytes are gone or cut short), `Mismatch` (the range was made for another length), `Failed`.
     fn read(&self, id: ShardId, range: BlockRange) -> BoxFuture<'_, Result<ProvedBlocks, StoreError>>;
 
     /// The proof of `range` alone: `bytes` is empty.
