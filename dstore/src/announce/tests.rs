@@ -66,9 +66,9 @@ async fn registry() -> RegistryHandle {
 }
 
 /// Waits until the registry shows the node so.
-async fn until(rt: &Rt, registry: &RegistryHandle, state: Option<NodeState>) {
+async fn until(registry: &RegistryHandle, state: Option<NodeState>) {
     while registry.nodes().first().map(|node| node.state) != state {
-        rt.sleep(Duration::from_millis(2)).await;
+        futures_lite::future::yield_now().await;
     }
 }
 
@@ -80,7 +80,7 @@ fn a_node_is_registered_with_every_registry_and_leaves_each_in_order() {
         let announcer = node.announce(&[one.registry_address(), two.registry_address()]);
         announcer.registered().await;
         for registry in [&one, &two] {
-            until(&node.rt, registry, Some(NodeState::Active)).await;
+            until(registry, Some(NodeState::Active)).await;
             assert_eq!(registry.nodes()[0].id, node.identity.id());
         }
         assert!(announcer.last_error().is_none());
@@ -97,10 +97,10 @@ fn a_change_is_announced_when_it_happens() {
         let node = Node::new().await;
         let announcer = node.announce(&[registry.registry_address()]);
         announcer.registered().await;
-        until(&node.rt, &registry, Some(NodeState::Active)).await;
+        until(&registry, Some(NodeState::Active)).await;
         node.draining.store(true, Ordering::SeqCst);
         announcer.refresh();
-        until(&node.rt, &registry, Some(NodeState::Draining)).await;
+        until(&registry, Some(NodeState::Draining)).await;
         assert_eq!(registry.nodes()[0].zone, "elsewhere", "the record is new, not the heartbeat alone");
     });
 }
@@ -113,7 +113,7 @@ fn a_node_that_a_registry_lost_registers_again() {
         let announcer = node.announce(&[registry.registry_address()]);
         announcer.registered().await;
         announcer.shared.deregister(&registry.registry_address()).await;
-        until(&node.rt, &registry, Some(NodeState::Active)).await;
+        until(&registry, Some(NodeState::Active)).await;
     });
 }
 
@@ -129,7 +129,7 @@ fn one_registry_that_is_down_hinders_no_other_and_is_named() {
         let error = loop {
             match announcer.last_error() {
                 Some(error) => break error,
-                None => node.rt.sleep(Duration::from_millis(2)).await,
+                None => futures_lite::future::yield_now().await,
             }
         };
         assert_eq!(error.code(), "unavailable");
@@ -160,7 +160,7 @@ fn a_node_that_cannot_be_reached_is_told_why_it_is_not_registered() {
         let error = loop {
             match announcer.last_error() {
                 Some(error) => break error,
-                None => rt.sleep(Duration::from_millis(2)).await,
+                None => futures_lite::future::yield_now().await,
             }
         };
         assert!(matches!(error, Error::Peer { problem: PeerProblem::NoWayBack, .. }), "{error}");
@@ -178,7 +178,7 @@ fn a_node_whose_clock_was_set_back_goes_past_its_own_older_record() {
         let ahead = before.shared.record().0;
         before.registered().await;
         while known_seq(&node, &registry).await != Some(ahead) {
-            node.rt.sleep(Duration::from_millis(2)).await;
+            futures_lite::future::yield_now().await;
         }
         drop(before);
         let after = node.announce(&[registry.registry_address()]);
