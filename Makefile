@@ -1,5 +1,5 @@
-# `make test` is everything that is checked. It needs Rust, a C compiler, make and bash, and uses cargo-nextest and
-# cargo-deny when they are there. All suites share the dev profile, so that nothing is compiled twice.
+# `make test` is everything that is checked without the network. It needs Rust, a C compiler, make and bash, and uses
+# cargo-nextest when it is there; cargo-deny is not part of it (`make deny`). All suites share the dev profile, so that nothing is compiled twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

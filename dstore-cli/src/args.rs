@@ -13,15 +13,16 @@ First steps:   dstore-cli init --registry dsr1:...@host:port
                dstore-cli put report.pdf
                dstore-cli get report.pdf
 
-Every option --a-b can also be set as DSTORE_A_B in the environment or in .env,
+Options --a-b that are settings can also be set as DSTORE_A_B in the environment or in .env,
 and most as a_b in DIR/config.toml. `dstore-cli config show --origin` tells which one counts.
-Exit codes: 0 fine, 2 usage, 3 partly failed, 4 not found, 5 try again later,
-6 data damaged, 7 denied, 8 configuration, 9 exists or version conflict.";
+Exit codes: 0 fine, 1 internal error, 2 usage, 3 partly failed, 4 not found, 5 try again later,
+6 data damaged, 7 denied, 8 configuration, 9 exists or version conflict,
+12 in use by another process, 128+n ended by signal n.";
 
 /// Keep private files on other people's disks: encrypted, spread out, safe when a disk is lost
 #[derive(Debug, Parser)]
 #[command(name = "dstore-cli", version, after_help = EXAMPLES, max_term_width = 100, infer_long_args = false)]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -35,7 +36,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
-    /// Folder of this client, node or registry [default: your data folder]
+    /// Folder of this client, node or registry [default: dstore in your data folder, for a node or a registry the folder
+    /// of that name in it, and for dev ./dstore-dev]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Config file [default: DIR/config.toml]
@@ -176,7 +178,10 @@ pub(crate) struct Ls {
 /// `rm`
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
-    /// Paths of files
+    /// Remove every file below PATH, such as PREFIX/
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Paths of files; with -r, of what they start with
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<String>,
 }

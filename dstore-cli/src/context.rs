@@ -1,11 +1,15 @@
 //! What every command starts from: settings, the folder, the way to print, and a client made of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use dstore::config::{self, Config, ConfigFile, EnvFile, Key, Variables};
+use dstore::rt::Rt;
 use dstore::{Client, Owner, RegistryAddr};
+use futures_lite::future::or;
 
 use crate::failure::{Failure, Result};
 use crate::output::{Output, When};
@@ -19,7 +23,12 @@ pub(crate) struct Context {
     pub(crate) dir: PathBuf,
     /// The way to print.
     pub(crate) out: Output,
+    /// The owner's client, once there is one.
+    client: Arc<OnceLock<Client>>,
 }
+
+/// How long the end of a command waits for what is not needed for its success, such as retiring replaced versions.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Whose folder a command uses when none is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +60,7 @@ impl Context {
         for warning in config.warnings() {
             out.warning("config", &warning);
         }
-        Ok(Self { config, dir, out })
+        Ok(Self { config, dir, out, client: Arc::default() })
     }
 
     /// The registries that are configured.
@@ -99,14 +108,23 @@ impl Context {
             self.out
                 .warning("ledger_memory", "with --ledger memory, what is stored is forgotten when this command ends");
         }
-        Ok(change(config::client(&self.config, &self.dir)?).connect().await?)
+        let client = change(config::client(&self.config, &self.dir)?).connect().await?;
+        // A command makes one; of several, the first would be waited for.
+        let _ = self.client.set(client.clone());
+        Ok(client)
+    }
+
+    /// Gives what the client does in the background a moment: a node that has stopped must not hold up the end.
+    pub(crate) async fn close(&self) {
+        if let Some(client) = self.client.get() {
+            or(client.clone().close(), Rt::default().env().sleep(CLOSING)).await;
+        }
     }
 
     /// A client that only asks registries and nodes how they are: nobody in particular.
     pub(crate) async fn asking_client(&self) -> Result<Client> {
-        let mut builder = Client::builder()
-            .owner(Owner::generate(&dstore::rt::Rt::default()))
-            .ledger(dstore::ledger::MemoryLedger::default());
+        let mut builder =
+            Client::builder().owner(Owner::generate(&Rt::default())).ledger(dstore::ledger::MemoryLedger::default());
         for registry in self.required_registries()? {
             builder = builder.registry(registry);
         }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use dstore::Error;
-use dstore::error::PeerProblem;
+use dstore::error::{Fault, FaultKind, PeerProblem};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -134,7 +134,10 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::NotEnoughNodes { .. } => {
             Some("nothing was stored; `dstore-cli status` lists the nodes, `dstore-cli node run` adds one")
         }
-        Error::NotEnoughShards { .. } => Some("nothing is lost: try again when the missing nodes are back"),
+        Error::NotEnoughShards { missing, .. } if !missing.is_empty() && missing.iter().all(is_handshake) => {
+            Some("check the label given with --network")
+        }
+        Error::NotEnoughShards { .. } => Some("the file can be read again once enough of these nodes are back"),
         Error::Superseded { .. } => Some("try again to read the new version"),
         Error::UnknownOutcome { .. } => Some("see what is there with `dstore-cli stat` before you try again"),
         Error::Peer { problem: PeerProblem::WrongKeyOrNetwork, .. } => {
@@ -145,6 +148,10 @@ fn hint(error: &Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+fn is_handshake(fault: &Fault) -> bool {
+    fault.kind == FaultKind::Peer(PeerProblem::WrongKeyOrNetwork)
 }
 
 #[cfg(test)]

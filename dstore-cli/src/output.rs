@@ -179,8 +179,9 @@ impl Output {
     /// One of several items failed; the command goes on.
     pub(crate) fn item_failure(&self, item: &str, failure: &Failure) {
         if !self.json {
-            let item = crate::text::harmless(item);
-            self.error_line(&format!("{} {item}: {}", self.painted("error:", "31"), failure.message));
+            let named = names(&failure.message, item);
+            let item = if named { String::new() } else { format!("{}: ", crate::text::harmless(item)) };
+            self.error_line(&format!("{} {item}{}", self.painted("error:", "31"), failure.message));
         }
     }
 
@@ -235,6 +236,11 @@ impl Output {
     fn painted(&self, text: &str, color: &str) -> String {
         if self.colors_errors() { format!("\x1b[1;{color}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Whether a message says already which item it is about.
+fn names(message: &str, item: &str) -> bool {
+    message.contains(&format!("{item:?}")) || message.contains(&format!(" {item}: "))
 }
 
 fn json(value: &impl Serialize) -> String {

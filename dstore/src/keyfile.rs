@@ -37,11 +37,19 @@ impl Owner {
             .expect("all but one in 2^127 candidates are valid")
     }
 
-    /// Makes a new owner and writes its key to a file that does not exist yet, mode 0600.
+    /// Makes a new owner with this machine's entropy, and writes its key to a file that does not exist yet, mode 0600.
     ///
     /// # Errors
     /// [`Error::Io`], also when the file exists.
-    pub fn create(path: impl AsRef<Path>, rt: &Rt) -> Result<Self> {
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::create_in(path, &Rt::default())
+    }
+
+    /// [`Owner::create`] with the entropy of `rt`.
+    ///
+    /// # Errors
+    /// Those of [`Owner::create`].
+    pub fn create_in(path: impl AsRef<Path>, rt: &Rt) -> Result<Self> {
         let owner = Self::generate(rt);
         owner.save(path)?;
         Ok(owner)
@@ -156,8 +164,8 @@ mod tests {
     fn an_owner_key_is_never_overwritten() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("owner.key");
-        let owner = Owner::create(&path, &Rt::default()).expect("made");
-        assert!(Owner::create(&path, &Rt::default()).is_err());
+        let owner = Owner::create(&path).expect("made");
+        assert!(Owner::create(&path).is_err());
         assert_eq!(Owner::open(&path).expect("read").id(), owner.id());
     }
 
@@ -167,7 +175,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("owner.key");
-        Owner::create(&path, &Rt::default()).expect("made");
+        Owner::create(&path).expect("made");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("ours");
         let error = Owner::open(&path).expect_err("refused");
         assert_eq!(error.code(), "config");

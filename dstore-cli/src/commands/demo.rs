@@ -5,7 +5,6 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dstore::rt::Rt;
 use dstore::{Client, Committed, FilePath, LocalLedger, Owner, PutMode, Source};
 
 use super::{get, put};
@@ -98,7 +97,7 @@ impl Transfers<'_> {
 }
 
 async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Path>) -> Result {
-    let say = |text: &str| if out.json { Ok(()) } else { out.line(text) };
+    let say = |text: &str| if out.json || out.quiet { Ok(()) } else { out.line(text) };
     let original = match given {
         Some(file) => file,
         None => make_file(dir)?,
@@ -177,7 +176,7 @@ fn make_file(dir: &Path) -> Result<PathBuf> {
 async fn client(dir: &Path, network: &LocalNetwork) -> Result<Client> {
     let dir = dir.join("client");
     create_folder(&dir)?;
-    let owner = Owner::create(dir.join(dstore::config::OWNER_FILE), &Rt::default())?;
+    let owner = Owner::create(dir.join(dstore::config::OWNER_FILE))?;
     let ledger = LocalLedger::open(dir.join(dstore::config::LEDGER_FILE))?;
     let registry = network.registry.registry_address();
     Ok(Client::builder().registry(registry).owner(owner).ledger(ledger).network("dstore demo").connect().await?)

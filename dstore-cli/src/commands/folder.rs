@@ -37,7 +37,8 @@ pub(super) async fn put(context: &Context, src: &Path, prefix: Option<String>, m
     }
     context.required_registries()?;
     let out = &context.out;
-    let items = walk(out, src, &prefix);
+    let walked = (out.clone(), src.to_owned(), prefix.clone());
+    let items = blocking::unblock(move || walk(&walked.0, &walked.1, &walked.2)).await;
     let client = context.client_with(|builder| builder.memory(MEMORY_EACH)).await?;
     let total = items.iter().filter_map(|item| item.file.as_ref().ok()).map(|(_, _, len)| len).sum();
     let label = text::count(items.len(), "file");
@@ -61,7 +62,6 @@ pub(super) async fn put(context: &Context, src: &Path, prefix: Option<String>, m
         let below = if prefix.is_empty() { String::new() } else { format!(" below {}/", text::harmless(&prefix)) };
         out.note(&format!("stored {}{below} in {}", text::count(done, "file"), text::seconds(elapsed)));
     }
-    client.close().await;
     tally.finish("files")
 }
 
@@ -186,6 +186,8 @@ async fn run_all<F: Future<Output = Result<(), (String, Failure)>>>(
     work: impl Iterator<Item = F>,
     channel: Channel,
 ) -> Tally {
+    // Of one item, the end of the command tells.
+    let only = work.size_hint() == (1, Some(1));
     let mut results = futures_util::stream::iter(work).buffer_unordered(PARALLEL);
     let mut tally = Tally::default();
     while let Some(result) = results.next().await {
@@ -194,7 +196,7 @@ async fn run_all<F: Future<Output = Result<(), (String, Failure)>>>(
             Err((path, failure)) => {
                 if out.json {
                     out.event(channel, &ErrorEvent::new(&path, &failure));
-                } else {
+                } else if !only {
                     out.item_failure(&path, &failure);
                 }
                 tally.failures.push(failure);

@@ -76,7 +76,11 @@ async fn one(context: &Context, path: &FilePath, local: &Path) -> Result {
     let client = context.client().await?;
     let out = &context.out;
     let meter = Meter::start(out, "get", path.as_str(), None, Channel::Out);
-    let head = save(&client, path, local, meter.file(path.as_str(), None)).await?;
+    let got = save(&client, path, local, meter.file(path.as_str(), None)).await;
+    let head = match got {
+        Err(failure) => return Err(hint_at_folder(&client, path, failure).await),
+        Ok(head) => head,
+    };
     let elapsed = meter.elapsed();
     drop(meter);
     if out.json {
@@ -91,6 +95,16 @@ async fn one(context: &Context, path: &FilePath, local: &Path) -> Result {
         local.display()
     ));
     Ok(())
+}
+
+/// Where there is no file, there may be files below.
+async fn hint_at_folder(client: &Client, path: &FilePath, failure: Failure) -> Failure {
+    let below = format!("{path}/");
+    if failure.code != "not_found" || !matches!(client.list(&below).next().await, Some(Ok(_))) {
+        return failure;
+    }
+    let hint = format!("files are below it: dstore-cli get {}", text::shell_quoted(&below));
+    Failure { hints: vec![hint], ..failure }
 }
 
 /// One get to a local file, followed by `meter`.
@@ -111,7 +125,10 @@ pub(crate) async fn to_stdout(context: &Context, path: String) -> Result {
     let warned = file.clone();
     let get = client.get(path.as_str());
     let get = get.progress(move |progress| file.progress(progress)).warnings(move |warning| warned.warning(&warning));
-    let mut stream = get.stream().await?;
+    let mut stream = match get.stream().await {
+        Err(error) => return Err(hint_at_folder(&client, &path, error.into()).await),
+        Ok(stream) => stream,
+    };
     let head = stream.head().clone();
     // In a thread of its own: a reader that stops reading must not keep a signal from ending us.
     let mut stdout = Unblock::new(io::stdout());

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use dstore::config::{self, OwnerKey};
-use dstore::rt::Rt;
 use dstore::{Owner, RegistryAddr};
 
 use crate::context::Context;
@@ -41,7 +40,7 @@ pub(super) fn set_up(context: &Context, dir: &Path, registries: &[RegistryAddr])
     let path = dir.join(config::OWNER_FILE);
     let owner = match (config::owner_key(&context.config, dir)?, config::owner(&context.config, dir)?) {
         (OwnerKey::Folder(_), Some(owner)) => owner,
-        (_, None) => Owner::create(&path, &Rt::default())?,
+        (_, None) => Owner::create(&path)?,
         (_, Some(owner)) => {
             if path.exists() && Owner::open(&path)?.id() != owner.id() {
                 return Err(Failure::new("already_exists", format!("{} holds another key", path.display()))

@@ -39,7 +39,7 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Cat(args) => Box::pin(get::to_stdout(context, args.path)),
                 Command::Ls(args) => Box::pin(ls::run(context, args.prefix)),
                 Command::Stat(args) => Box::pin(stat::run(context, args.path)),
-                Command::Rm(args) => Box::pin(rm::run(context, args.paths)),
+                Command::Rm(args) => Box::pin(rm::run(context, args)),
                 Command::Mv(args) => Box::pin(mv::run(context, args.from, args.to)),
                 Command::Status => Box::pin(status::run(context)),
                 Command::Node(Node::Status { id }) => Box::pin(node::status(context, id)),
@@ -53,7 +53,13 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 }
             };
             // Dropping the work is what ends it: before the ledger was written, nothing has happened.
-            or(work, async { Err(Failure::interrupted(interrupt.next().await)) }).await
+            let ended = or(work, async { Err(Failure::interrupted(interrupt.next().await)) }).await;
+            // Also retires what a put that was dropped had stored. Another signal asks for a quick end.
+            or(context.close(), async {
+                interrupt.next().await;
+            })
+            .await;
+            ended
         }
     }
 }
@@ -73,8 +79,9 @@ impl Tally {
         match self.failures.pop() {
             None => Ok(()),
             Some(only) if self.done == 0 && failed == 1 => Err(only),
+            // Each has been told of.
             Some(last) if self.done == 0 && alike => {
-                Err(Failure { message: format!("all {failed} {what} failed: {}", last.message), ..last })
+                Err(Failure { message: format!("all {failed} {what} failed"), causes: Vec::new(), ..last })
             }
             Some(_) => {
                 let total = self.done + failed;

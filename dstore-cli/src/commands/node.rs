@@ -40,6 +40,7 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
         if context.out.json {
             context.out.document(&Ready::new("node", address, Some(node.id().to_string())))?;
         } else {
+            context.out.note("a registry has accepted the node; it stores shards until Ctrl-C, at");
             context.out.line(&address)?;
         }
         or(

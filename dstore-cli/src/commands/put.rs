@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use blocking::Unblock;
 use clap::ValueEnum;
 use dstore::config::Key;
-use dstore::{Client, Committed, FilePath, PutMode, Source};
+use dstore::{Client, Committed, Error, FilePath, PutMode, Source};
 
 use super::folder;
 use crate::args::{Mode, Put};
@@ -28,23 +28,26 @@ pub(crate) async fn run(context: &Context, args: Put) -> Result {
         let path = FilePath::new(path)?;
         return one(context, Source::reader(Unblock::new(io::stdin())), path, None, mode).await;
     }
-    let metadata = fs::metadata(&args.src).map_err(|error| unreadable(&args.src, error))?;
+    // In a thread of its own: a disk that hangs must not keep a signal from ending us.
+    let src = args.src.clone();
+    let metadata = blocking::unblock(move || fs::metadata(src)).await.map_err(|error| unreadable(&args.src, error))?;
     if metadata.is_dir() {
         if matches!(mode, PutMode::Update(_)) {
             return Err(Failure::usage("a folder has no version: --if-version and --mode update are for one file"));
         }
         return folder::put(context, &args.src, args.path, mode).await;
     }
+    if !metadata.is_file() {
+        // Opening a pipe waits for its writer, and reading a device may never end.
+        let src = args.src.display().to_string();
+        return Err(Failure::usage(format!("{} is no regular file", text::harmless(&src)))
+            .hint(format!("cat {} | dstore-cli put - PATH", text::shell_quoted(&src))));
+    }
     let path = FilePath::new(match args.path {
         Some(path) => path,
         None => name_of(&args.src)?,
     })?;
-    if metadata.is_file() {
-        return one(context, Source::file(&args.src), path, Some(metadata.len()), mode).await;
-    }
-    // A pipe or a device: its length is known when it ends.
-    let file = fs::File::open(&args.src).map_err(|error| unreadable(&args.src, error))?;
-    one(context, Source::reader(Unblock::new(file)), path, None, mode).await
+    one(context, Source::file(&args.src), path, Some(metadata.len()), mode).await
 }
 
 async fn one(context: &Context, source: Source, path: FilePath, total: Option<u64>, mode: PutMode) -> Result {
@@ -61,7 +64,6 @@ async fn one(context: &Context, source: Source, path: FilePath, total: Option<u6
     let (name, amount) = (text::harmless(path.as_str()), text::amount(head.size, elapsed));
     let nodes = text::count(node_count(&committed), "node");
     out.note(&format!("stored {name}: version {}, {amount}, on {nodes}", head.version));
-    client.close().await;
     Ok(())
 }
 
@@ -76,7 +78,14 @@ pub(super) async fn transfer(
     let warned = meter.clone();
     let put = client.put(path.as_str(), source).mode(mode);
     let put = put.progress(move |progress| meter.progress(progress)).warnings(move |warning| warned.warning(&warning));
-    Ok(put.await?)
+    match (put.await, mode) {
+        // The user named the version: nobody need have been faster.
+        (Err(Error::VersionConflict { path, actual, .. }), PutMode::Update(named)) => {
+            Err(Failure::new("version_conflict", format!("{path:?} is at version {actual}, not at {named}"))
+                .hint(format!("nothing was changed; to replace what is there: --if-version {actual}")))
+        }
+        (ended, _) => Ok(ended?),
+    }
 }
 
 fn node_count(committed: &Committed) -> usize {

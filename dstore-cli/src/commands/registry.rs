@@ -39,6 +39,9 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     if context.out.json {
         context.out.document(&Ready::new("registry", address, Some(registry.id().to_string())))?;
     } else {
+        context.out.note(
+            "the registry runs until Ctrl-C; nodes and clients need its address, as DSTORE_REGISTRY or --registry:",
+        );
         context.out.line(&address)?;
     }
     or(

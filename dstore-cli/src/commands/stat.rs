@@ -1,5 +1,8 @@
 //! `stat`: one file, and how its shards are.
 
+use std::collections::BTreeMap;
+
+use dstore::client::ShardHealth;
 use dstore::{FilePath, Head, ShardCheck};
 
 use crate::context::Context;
@@ -19,6 +22,40 @@ pub(crate) async fn run(context: &Context, path: String) -> Result {
     context.out.lines(&lines(&head, &shards))
 }
 
+/// Whether the file can be read now, and how many more nodes may fail, the fullest first.
+fn verdict(head: &Head, shards: &[ShardCheck]) -> String {
+    let mut nodes = BTreeMap::new();
+    for shard in shards.iter().filter(|shard| shard.state == ShardHealth::Ok) {
+        *nodes.entry(shard.home.node).or_insert(0_usize) += 1;
+    }
+    let (mut left, needed) = (nodes.values().sum::<usize>(), head.scheme.data());
+    let answer = format!("{left} of {} shards answer", shards.len());
+    if left < needed {
+        return format!("{answer}: not readable, {needed} are needed");
+    }
+    let mut held: Vec<_> = nodes.into_values().collect();
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    let mut spare = 0;
+    for shards in held {
+        left -= shards;
+        if left < needed {
+            break;
+        }
+        spare += 1;
+    }
+    let other = match spare {
+        0 => "no other node".to_owned(),
+        1 => "1 other node".to_owned(),
+        spare => format!("{spare} other nodes"),
+    };
+    let other = if nodes_lost(shards) { other } else { other.replace("other ", "") };
+    format!("{answer}: readable, {other} may be lost")
+}
+
+fn nodes_lost(shards: &[ShardCheck]) -> bool {
+    shards.iter().any(|shard| shard.state != ShardHealth::Ok)
+}
+
 fn lines(head: &Head, shards: &[ShardCheck]) -> Vec<String> {
     let stored: u64 = head.shards.iter().map(|shard| shard.bytes).sum();
     let (data, all) = (head.scheme.data(), head.scheme.shards());
@@ -29,6 +66,7 @@ fn lines(head: &Head, shards: &[ShardCheck]) -> Vec<String> {
         format!("  size       {} bytes{short}, {} on the nodes", text::grouped(head.size), text::size(stored)),
         format!("  version    {}, stored {}", head.version, head.created),
         format!("  scheme     {}: any {data} of {all} shards are enough, {nodes} may be lost", head.scheme),
+        format!("  now        {}", verdict(head, shards)),
         format!("  content    {}", hex::encode(head.content_hash)),
         format!("  file id    {}", head.file_id),
         String::new(),

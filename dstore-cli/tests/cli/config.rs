@@ -31,7 +31,7 @@ fn usage_errors_are_json_too_when_json_is_asked_for() {
         assert_eq!(run_alone(arguments).with(2).error()["code"], "usage", "{arguments:?}");
     }
     assert!(run_alone(["nonsense"]).with(2).stderr.contains("unrecognized subcommand 'nonsense'"));
-    for help in [&["--help"][..], &["put", "--help"], &["--version"]] {
+    for help in [&["--help"][..], &["put", "--help"], &["help"], &["help", "node", "run"], &["--version"]] {
         assert_eq!(run_alone(help).with(0).stderr, "");
     }
 }
@@ -91,6 +91,8 @@ fn unknown_settings_are_refused_with_a_suggestion() {
     let error = run(home.path(), ["ls", "--config", "c.toml", "--json"]).with(8).error();
     assert!(text(&error["message"]).contains("did you mean \"registry\"?"), "{error}");
     run(home.path(), ["ls", "--config", "nowhere.toml"]).with(8);
+    fs::write(home.path().join("c.toml"), b"registry = \"\xff\"\n").expect("written");
+    assert_eq!(run(home.path(), ["ls", "--config", "c.toml", "--json"]).with(8).error()["code"], "config");
     run(home.path(), ["ls", "--env-file", "nowhere.env"]).with(8);
     let misspelt = command(home.path()).args(["config", "show"]).env("DSTORE_REGSITRY", "x").output().expect("it runs");
     assert!(String::from_utf8_lossy(&misspelt.stderr).contains("did you mean DSTORE_REGISTRY?"));
@@ -160,4 +162,8 @@ fn another_network_label_and_another_key_are_one_error_that_names_both() {
     let error = net.run(["status", "--network", "elsewhere", "--json"]).with(5).error();
     let message = text(&error["message"]);
     assert!(message.contains("key") && message.contains("network label"), "{message}");
+    net.put("a", b"one");
+    let unread = net.run(["cat", "a", "--network", "elsewhere", "--json"]).with(5).error();
+    assert_eq!(unread["code"], "not_enough_shards");
+    assert!(text(&unread["hint"]).contains("--network"), "{unread}");
 }

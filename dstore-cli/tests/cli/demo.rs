@@ -77,6 +77,14 @@ fn an_interrupted_demo_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_quiet_demo_prints_nothing() {
+    let home = empty_home();
+    fs::write(home.path().join("a.txt"), "hello").expect("written");
+    let ended = demo(home.path(), &["a.txt", "-q"]).with(0);
+    assert_eq!((ended.text(), ended.stderr), (String::new(), String::new()));
+}
+
+#[test]
 fn the_demo_refuses_what_is_no_file() {
     let home = empty_home();
     demo(home.path(), &["nowhere"]).with(4);

@@ -190,3 +190,62 @@ fn a_get_writes_where_it_was_told_and_over_files_only() {
     let whole = net.run(["get", "docs/a.txt", "b", "--json"]).with(0).events("result").remove(0);
     assert_eq!((&whole["schema"], &whole["version"], &whole["size"]), (&"dstore.get/1".into(), &1.into(), &3.into()));
 }
+
+#[test]
+fn a_folder_is_removed_with_r_and_nothing_beside_it() {
+    let net = Net::start(3);
+    for name in ["p/1", "p/sub/2", "p.txt", "q/3", "q/4"] {
+        net.put(name, b"one");
+    }
+    let refused = net.run(["rm", "p/"]).with(2);
+    assert!(refused.stderr.contains("rm takes files") && refused.stderr.contains("rm -r p/"), "{}", refused.stderr);
+    assert!(net.run(["rm", "-r", "p/"]).with(0).stderr.contains("removed 2 files"));
+    assert_eq!(net.paths(), ["p.txt", "q/3", "q/4"]);
+    let gone = net.run(["rm", "-r", "q", "--json"]).with(0).json();
+    assert_eq!(gone["items"].as_array().map(Vec::len), Some(2));
+    net.run(["rm", "-r", "q"]).with(4);
+    net.run(["rm", "-r", "/"]).with(2);
+    assert_eq!(net.paths(), ["p.txt"]);
+}
+
+#[test]
+fn hints_name_what_can_be_done() {
+    let net = Net::start(3);
+    net.put("my docs/a", b"one");
+    net.put("b", b"two");
+    for arguments in [["get", "my docs"], ["cat", "my docs"]] {
+        let ended = net.run(arguments).with(4);
+        assert!(ended.stderr.contains("files are below it: dstore-cli get 'my docs/'"), "{}", ended.stderr);
+    }
+    let moved = net.run(["mv", "b", "my docs/a"]).with(9).stderr;
+    assert!(moved.contains("dstore-cli rm 'my docs/a'") && !moved.contains("--mode"), "{moved}");
+    let stale = net.run(["put", "sources/b", "b", "--if-version", "7"]).with(9).stderr;
+    assert!(stale.contains("version 1, not at 7") && !stale.contains("writer"), "{stale}");
+    assert!(stale.contains("--if-version 1"), "{stale}");
+}
+
+#[test]
+fn no_error_is_told_twice() {
+    let net = Net::start(3);
+    let several = net.run(["rm", "x", "y"]).with(4).stderr;
+    assert_eq!(several.matches("\"x\"").count(), 1, "{several}");
+    assert_eq!(several.matches("\"y\"").count(), 1, "{several}");
+    assert!(several.contains("error: no file at \"x\"\n"), "{several}");
+    assert!(several.contains("error: all 2 files failed\n"), "{several}");
+}
+
+#[test]
+fn stat_says_what_may_still_be_lost() {
+    let mut net = Net::start(3);
+    net.put("a", &bytes(1000));
+    let whole = net.run(["stat", "a"]).with(0).text();
+    assert!(whole.contains("6 of 6 shards answer: readable, 1 node may be lost"), "{whole}");
+    net.nodes[0].process.kill();
+    let less = net.run(["stat", "a"]).with(0).text();
+    assert!(less.contains("4 of 6 shards answer: readable, no other node may be lost"), "{less}");
+    net.nodes[1].process.kill();
+    let few = net.run(["stat", "a"]).with(0).text();
+    assert!(few.contains("2 of 6 shards answer: not readable, 4 are needed"), "{few}");
+    let lost = net.run(["cat", "a"]).with(5).stderr;
+    assert!(lost.contains("can be read again once enough of these nodes are back"), "{lost}");
+}

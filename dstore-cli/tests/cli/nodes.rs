@@ -196,3 +196,22 @@ fn nodes_are_listed_with_their_state_and_asked_how_they_are() {
     assert_eq!(status["ledger"]["kind"], "local");
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
 }
+
+#[test]
+fn servers_say_on_standard_error_what_their_address_is_for() {
+    let home = super::network::empty_home();
+    let start = |arguments: &[&str]| {
+        let mut command = super::process::command(home.path());
+        super::process::Running::start(command.args(arguments).args(["--listen", "127.0.0.1:0"]))
+    };
+    let mut registry = start(&["registry", "run", "--dir", "r"]);
+    let address = registry.line();
+    let mut node = start(&["node", "run", "--dir", "n", "--registry", address.trim()]);
+    assert!(node.line().starts_with("127.0.0.1:"));
+    for (server, said) in [(node, "stores shards until Ctrl-C"), (registry, "DSTORE_REGISTRY")] {
+        server.signal("INT");
+        let ended = server.end().with(0);
+        assert_eq!(ended.text(), "");
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+}

@@ -96,3 +96,27 @@ fn data_on_standard_output_stays_alone_there() {
     let last: Value = serde_json::from_str(ended.stderr.lines().last().unwrap_or_default()).expect("JSON");
     assert_eq!((&last["type"], &last["schema"]), (&"result".into(), &"dstore.get/1".into()));
 }
+
+#[test]
+fn what_may_never_end_is_refused_by_name_with_the_way_to_store_it() {
+    let net = Net::start(3);
+    let pipe = net.home().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    for (name, path) in [("pipe", "a"), ("/dev/zero", "b")] {
+        let ended = net.run(["put", name, path]).with(2);
+        assert!(ended.stderr.contains(&format!("cat {name} | dstore-cli put - PATH")), "{}", ended.stderr);
+    }
+    assert!(net.paths().is_empty());
+}
+
+#[test]
+fn a_stopped_node_does_not_hold_up_a_success() {
+    let mut net = Net::start(4);
+    net.put("a", &bytes(1000));
+    let holder = net.holder("a", 0);
+    net.nodes[holder].process.signal("STOP");
+    let started = std::time::Instant::now();
+    net.run(["rm", "a"]).with(0);
+    assert!(started.elapsed() < std::time::Duration::from_secs(6), "{:?}", started.elapsed());
+    net.nodes[holder].process.kill();
+}

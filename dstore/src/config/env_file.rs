@@ -38,7 +38,12 @@ impl EnvFile {
         if metadata.len() > MAX_LEN {
             return Err(Error::config(format!("{}: too long to be an environment file", path.display())));
         }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::config(format!("{}: not UTF-8", path.display())));
+            }
+            text => Zeroizing::new(text.map_err(failed)?),
+        };
         let mut file = Self::parse(path, &text)?;
         file.open_to_others = is_open_to_others(&metadata);
         Ok(Some(file))

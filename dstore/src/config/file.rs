@@ -25,6 +25,9 @@ impl ConfigFile {
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(path, &text).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::config(format!("{}: not UTF-8", path.display())))
+            }
             Err(error) => Err(Error::io(format!("cannot read {}", path.display()), error)),
         }
     }

@@ -149,6 +149,7 @@ pub trait Env: fmt::Debug + Send + Sync + 'static {
 pub struct Rt(Arc<dyn Env>);
 
 impl Default for Rt {
+    /// The machine's own clock, randomness, tasks and sockets.
     fn default() -> Self {
         Self::new(AsyncStdEnv::new())
     }
