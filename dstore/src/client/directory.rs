@@ -3,11 +3,12 @@
 //! Invariant: a registry can hide nodes and add its own; it cannot forge, change or age one.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::pool::Patience;
 use super::{Network, NodeStatus, Settings};
 use crate::address::RegistryAddr;
 use crate::error::{Error, Result};
@@ -31,13 +32,22 @@ pub(crate) struct Directory {
     dialer: Dialer,
     owner: Owner,
     network: NetworkId,
+    timeout: Duration,
     registries: Vec<Registry>,
     known: Mutex<HashMap<NodeId, (Signed<NodeRecord>, NodeRecord)>>,
 }
 
 struct Registry {
     address: RegistryAddr,
-    link: async_lock::Mutex<Option<(RegistryLink, Duration)>>,
+    slot: async_lock::Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// An idle link, and since when.
+    link: Option<(RegistryLink, Duration)>,
+    /// Why there was no answer the last time, and when.
+    failed: Option<(Arc<LinkError>, Duration)>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -62,16 +72,23 @@ impl Candidate for UploadNode {
 
 /// A link that was silent for so long is not used again: a registry may have closed it.
 const FRESH: Duration = Duration::from_secs(30);
+/// A registry that failed to answer is not asked again for so long: it would cost every shard its time.
+const RESTED: Duration = Duration::from_secs(5);
+/// Once one registry has answered, the others get so long.
+const GRACE: Duration = Duration::from_secs(1);
+/// A registry offers no more nodes to one upload, and so cannot ask for more.
+const MAX_REQUIRED: u32 = 256;
 
 impl Directory {
     pub(crate) fn new(rt: &Rt, settings: &Settings, owner: &Owner) -> Self {
         let registry =
-            |address: &RegistryAddr| Registry { address: address.clone(), link: async_lock::Mutex::new(None) };
+            |address: &RegistryAddr| Registry { address: address.clone(), slot: async_lock::Mutex::default() };
         Self {
             rt: rt.clone(),
             dialer: Dialer::new(rt.clone(), CONNECT.min(settings.timeout)),
             owner: owner.clone(),
             network: settings.network,
+            timeout: settings.timeout,
             registries: settings.registries.iter().map(registry).collect(),
             known: Mutex::default(),
         }
@@ -81,30 +98,103 @@ impl Directory {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, registry: &Registry, request: &RegistryRequest) -> Result<RegistryReply, LinkError> {
-        let mut slot = registry.link.lock().await;
-        let now = self.rt.uptime();
-        if let Some((mut link, since)) = slot.take()
-            && now.saturating_sub(since) < FRESH
-            && let Ok(reply) = link.ask(request).await
+    /// Asks one registry; one that is busy again and again for a while.
+    async fn ask(&self, registry: &Registry, request: &RegistryRequest) -> Result<RegistryReply, Arc<LinkError>> {
+        let mut patience = Patience::new(&self.rt, self.timeout);
+        loop {
+            // The slot is free during the pauses, so that they do not add up for those who wait.
+            let reply = self.ask_once(registry, request).await;
+            match reply {
+                Err(error) if error.is_busy() && patience.wait().await => {}
+                reply => return reply,
+            }
+        }
+    }
+
+    async fn ask_once(&self, registry: &Registry, request: &RegistryRequest) -> Result<RegistryReply, Arc<LinkError>> {
+        let mut slot = registry.slot.lock().await;
+        // Those who waited for the slot while another one's attempt failed are told the same, and do not wait once more.
+        if let Some((error, at)) = &slot.failed
+            && self.rt.uptime().saturating_sub(*at) < RESTED
         {
-            *slot = Some((link, now));
-            return Ok(reply);
+            return Err(error.clone());
+        }
+        slot.failed = None;
+        let reply = self.exchange(registry, &mut slot, request).await.map_err(Arc::new);
+        if let Err(error) = &reply
+            && !matches!(**error, LinkError::Refused(_))
+            && !error.is_busy()
+        {
+            slot.failed = Some((error.clone(), self.rt.uptime()));
+        }
+        reply
+    }
+
+    async fn exchange(
+        &self,
+        registry: &Registry,
+        slot: &mut Slot,
+        request: &RegistryRequest,
+    ) -> Result<RegistryReply, LinkError> {
+        let now = self.rt.uptime();
+        if let Some((mut link, since)) = slot.link.take()
+            && now.saturating_sub(since) < FRESH
+        {
+            match link.ask(request).await {
+                Ok(reply) => {
+                    slot.link = Some((link, self.rt.uptime()));
+                    return Ok(reply);
+                }
+                // It was silent for its whole time: a new link would cost the same again.
+                Err(error @ LinkError::Stalled(_)) => return Err(error),
+                // The registry may have closed it since, or was restarted.
+                Err(_) => {}
+            }
         }
         let local = self.owner.transport_key(registry.address.id);
         let mut link = RegistryLink::open(&self.dialer, &local, self.network, &registry.address).await?;
         let reply = link.ask(request).await?;
-        *slot = Some((link, self.rt.uptime()));
+        slot.link = Some((link, self.rt.uptime()));
         Ok(reply)
     }
 
-    /// Asks every registry at once. The errors name theirs.
+    /// Asks every registry at once; those that are much slower than the first answer count as failed. The errors name theirs.
     async fn ask_all(&self, request: &RegistryRequest) -> Vec<Result<RegistryReply, Error>> {
-        let ask = |registry| async move {
-            let reply = self.ask(registry, request).await;
-            reply.map_err(|error| error.at(format!("registry at {}", registry.address.endpoint)))
+        let ask = |(place, registry)| async move { (place, self.ask(registry, request).await) };
+        let mut running: FuturesUnordered<_> = self.registries.iter().enumerate().map(ask).collect();
+        let mut replies: Vec<_> = self.registries.iter().map(|_| None).collect();
+        let mut until = None;
+        loop {
+            let next = match until {
+                None => running.next().await,
+                Some(until) => {
+                    let left = self.rt.uptime().min(until);
+                    self.rt.timeout(until - left, running.next()).await.unwrap_or(None)
+                }
+            };
+            let Some((place, reply)) = next else { break };
+            if reply.is_ok() && until.is_none() {
+                until = Some(self.rt.uptime() + GRACE);
+            }
+            replies[place] = Some(reply);
+        }
+        // Ends the attempts that are still under way, and frees their slots.
+        drop(running);
+        let late = |registry: &Registry| {
+            let error = Arc::new(LinkError::Stalled(GRACE));
+            if let Some(mut slot) = registry.slot.try_lock() {
+                slot.failed = Some((error.clone(), self.rt.uptime()));
+            }
+            error
         };
-        join_all(self.registries.iter().map(ask)).await
+        let told = |(registry, reply): (&Registry, Option<Result<RegistryReply, Arc<LinkError>>>)| {
+            reply.unwrap_or_else(|| Err(late(registry))).map_err(|error| Error::Peer {
+                peer: format!("registry at {}", registry.address.endpoint),
+                problem: error.problem(),
+                source: Some(Box::new(error)),
+            })
+        };
+        self.registries.iter().zip(replies).map(told).collect()
     }
 
     /// The record in a list, if it is genuine, unexpired and the newest known of its node.
@@ -154,17 +244,21 @@ impl Directory {
     pub(crate) async fn upload_nodes(&self, needed: usize) -> Result<Vec<UploadNode>> {
         self.any_registry()?;
         let mut nodes: HashMap<NodeId, UploadNode> = HashMap::new();
-        let (mut failed, mut answered, mut active, mut required) = (None, false, 0, needed);
+        let (mut failed, mut answered, mut active) = (None, false, 0);
+        let mut named = Vec::new();
         for reply in self.ask_all(&RegistryRequest::ListForUpload).await {
             match reply {
                 Err(error) => failed = Some(error),
                 Ok(RegistryReply::NotEnough { active: found, required: wanted }) => {
                     answered = true;
-                    active = active.max(usize::try_from(found).unwrap_or(usize::MAX));
-                    required = required.max(usize::try_from(wanted).unwrap_or(usize::MAX));
+                    active = active.max(capped(found));
+                    named.push(wanted);
                 }
                 Ok(reply) => {
                     answered = true;
+                    if let RegistryReply::Nodes { required, .. } = &reply {
+                        named.push(*required);
+                    }
                     for listed in listed_nodes(reply) {
                         if let Some(record) = self.check(&listed.record).filter(|record| !record.draining) {
                             let node = UploadNode {
@@ -181,6 +275,7 @@ impl Directory {
         if let (false, Some(error)) = (answered, failed) {
             return Err(error);
         }
+        let required = required(needed, &named);
         if nodes.len() < required {
             let active = active.max(nodes.len());
             return Err(Error::NotEnoughNodes { active, needed: required, refused: Vec::new() });
@@ -209,7 +304,7 @@ impl Directory {
     pub(crate) async fn network(&self) -> Result<Network> {
         self.any_registry()?;
         let mut nodes: HashMap<NodeId, NodeStatus> = HashMap::new();
-        let mut required = 0;
+        let mut named = Vec::new();
         let mut unreachable = Vec::new();
         let mut failed = None;
         for (registry, reply) in self.registries.iter().zip(self.ask_all(&RegistryRequest::ListAll).await) {
@@ -219,8 +314,8 @@ impl Directory {
                     failed = Some(error);
                 }
                 Ok(reply) => {
-                    if let RegistryReply::Nodes { required: wanted, .. } = &reply {
-                        required = required.max(usize::try_from(*wanted).unwrap_or(usize::MAX));
+                    if let RegistryReply::Nodes { required, .. } = &reply {
+                        named.push(*required);
                     }
                     for listed in listed_nodes(reply) {
                         let Some(record) = self.check(&listed.record) else { continue };
@@ -239,10 +334,19 @@ impl Directory {
                 let mut nodes: Vec<NodeStatus> = nodes.into_values().collect();
                 nodes.sort_unstable_by_key(|node| node.id);
                 let active = nodes.iter().filter(|node| node.state == NodeState::Active).count();
-                Ok(Network { nodes, active, required, unreachable })
+                Ok(Network { nodes, active, required: required(0, &named), unreachable })
             }
         }
     }
+}
+
+/// How many nodes an upload waits for: the smallest number that a registry names, since one that lies must not stop all.
+fn required(needed: usize, named: &[u32]) -> usize {
+    named.iter().map(|&count| capped(count)).min().unwrap_or(0).max(needed)
+}
+
+fn capped(count: u32) -> usize {
+    usize::try_from(count.min(MAX_REQUIRED)).unwrap_or(0)
 }
 
 fn listed_nodes(reply: RegistryReply) -> Vec<ListedNode> {
@@ -269,3 +373,6 @@ fn node_status(record: NodeRecord, listed: &ListedNode) -> NodeStatus {
         last_seen: listed.last_seen,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,7 +157,7 @@ impl Pool {
 
     /// How long a busy node is asked again: for the client's timeout.
     pub(crate) fn patience(&self) -> Patience {
-        Patience { rt: self.rt.clone(), until: self.rt.uptime() + self.timeout, pause: FIRST_PAUSE }
+        Patience::new(&self.rt, self.timeout)
     }
 
     /// As [`Pool::call`], for requests after which the link is not needed.
@@ -186,6 +186,10 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    pub(crate) fn new(rt: &Rt, limit: Duration) -> Self {
+        Self { rt: rt.clone(), until: rt.uptime() + limit, pause: FIRST_PAUSE }
+    }
+
     /// Waits for the next attempt. False: the time is over.
     pub(crate) async fn wait(&mut self) -> bool {
         if self.rt.uptime() >= self.until {

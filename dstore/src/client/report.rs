@@ -46,7 +46,7 @@ pub enum WarningCode {
     NodeUnreachable,
     /// A node took too long; others were used in its place.
     NodeSlow,
-    /// A node refused a shard, and another took it.
+    /// A node could not be used for a shard, and another took it.
     NodeReplaced,
     /// A shard that is no longer used could not be retired: its lease will end it.
     NotRetired,
@@ -74,7 +74,7 @@ impl fmt::Display for Warning {
             WarningCode::ShardMissing => "does not have it",
             WarningCode::NodeUnreachable => "cannot be used",
             WarningCode::NodeSlow => "is slow",
-            WarningCode::NodeReplaced => "refused its part, and another took it",
+            WarningCode::NodeReplaced => "could not be used, and another took its part",
             WarningCode::NotRetired => "did not retire an old version: its lease will end it",
         };
         if let Some(shard) = self.shard {
@@ -120,5 +120,17 @@ impl Reporter {
 impl fmt::Debug for Reporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reporter")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_node_need_not_have_refused() {
+        let (code, node, address) = (WarningCode::NodeReplaced, NodeId::new([1; 20]), "a:1".to_owned());
+        let text = Warning { code, node, address, shard: Some(2) }.to_string();
+        assert!(text.ends_with("a:1 could not be used, and another took its part"), "{text}");
     }
 }

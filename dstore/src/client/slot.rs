@@ -152,10 +152,22 @@ pub(super) fn ledger_failed(error: LedgerError, path: Option<&FilePath>) -> Erro
         }
         LedgerError::Damaged { .. } => Error::Integrity { what: "the ledger" },
         LedgerError::Unknown { .. } => Error::UnknownOutcome { path, source: Some(Box::new(error)) },
-        LedgerError::Unavailable { .. } => Error::Peer {
-            peer: "the ledger".to_owned(),
+        LedgerError::Unavailable { ref what, .. } => Error::Peer {
+            peer: format!("the ledger ({what})"),
             problem: PeerProblem::Unavailable,
             source: Some(Box::new(error)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_cannot_be_used_says_why() {
+        let error = LedgerError::Unavailable { what: "the disk is full".to_owned(), source: None };
+        let text = ledger_failed(error, None).to_string();
+        assert!(text.starts_with("the ledger (the disk is full)"), "{text}");
     }
 }

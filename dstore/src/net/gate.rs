@@ -32,7 +32,7 @@ pub struct Limits {
     pub per_source: usize,
     /// The same for loopback and private addresses (512).
     pub per_private_source: usize,
-    /// Connections per transport key (16). Above it a peer is told `busy`.
+    /// Connections per transport key (16). A further one takes the place of the key's oldest idle one, or is told `busy`.
     pub per_key: usize,
     /// Time between two requests, after which a connection is closed (60 s).
     pub idle_timeout: Duration,
@@ -79,7 +79,15 @@ struct Entry {
     /// `None` during the handshake.
     key: Option<NoiseKey>,
     busy: Arc<AtomicBool>,
+    /// Whether it has asked for something yet.
+    served: Arc<AtomicBool>,
     abort: AbortHandle,
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.served.load(Ordering::Relaxed) && !self.busy.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +128,9 @@ impl Gate {
         let id = state.next;
         state.next += 1;
         let busy = Arc::new(AtomicBool::new(false));
-        state.entries.insert(id, Entry { source, key: None, busy: busy.clone(), abort });
-        Some(Admission { gate: self.clone(), id, busy })
+        let served = Arc::new(AtomicBool::new(false));
+        state.entries.insert(id, Entry { source, key: None, busy: busy.clone(), served: served.clone(), abort });
+        Some(Admission { gate: self.clone(), id, busy, served })
     }
 
     /// Connections that are through their handshake.
@@ -163,10 +172,14 @@ impl State {
         let idle = |entry: &Entry| entry.key.is_none() || !entry.busy.load(Ordering::Relaxed);
         let of_most = self.entries.iter().filter(|(_, entry)| entry.source == most && idle(entry));
         let Some(oldest) = of_most.map(|(id, _)| *id).min() else { return false };
-        if let Some(entry) = self.entries.remove(&oldest) {
+        self.end(oldest);
+        true
+    }
+
+    fn end(&mut self, id: u64) {
+        if let Some(entry) = self.entries.remove(&id) {
             entry.abort.abort();
         }
-        true
     }
 }
 
@@ -176,15 +189,23 @@ pub(crate) struct Admission {
     gate: Gate,
     id: u64,
     busy: Arc<AtomicBool>,
+    served: Arc<AtomicBool>,
 }
 
 impl Admission {
-    /// The handshake showed `key`. False: that key has too many connections.
+    /// The handshake showed `key`. False: that key has too many connections, and none of them is idle.
+    ///
+    /// Until its first request is over a connection is not idle, or those who connect many times at once would end their own.
     pub(crate) fn authenticated(&self, key: NoiseKey) -> bool {
         let mut state = self.gate.state();
         let held = state.entries.values().filter(|entry| entry.key == Some(key)).count();
         if held >= state.limits.per_key {
-            return false;
+            // Links that a process keeps for later must not starve another process of the same owner.
+            let idle = |entry: &Entry| entry.key == Some(key) && entry.is_idle();
+            let Some(oldest) = state.entries.iter().filter(|(_, entry)| idle(entry)).map(|(id, _)| *id).min() else {
+                return false;
+            };
+            state.end(oldest);
         }
         if let Some(entry) = state.entries.get_mut(&self.id) {
             entry.key = Some(key);
@@ -195,6 +216,9 @@ impl Admission {
     /// A request is being served, so that this connection does not have to make room.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+        if busy {
+            self.served.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -256,10 +280,36 @@ mod tests {
         let key = NoiseKey::new([1; 32]);
         let held: Vec<_> = (0..16).map(|_| enter(&gate, LOCAL).expect("room")).collect();
         assert!(held.iter().all(|admission| admission.authenticated(key)));
+        held.iter().for_each(|admission| admission.set_busy(true));
         let next = enter(&gate, LOCAL).expect("room");
         assert!(!next.authenticated(key));
         assert!(next.authenticated(NoiseKey::new([2; 32])));
         assert_eq!(gate.connections(), 17);
+    }
+
+    #[test]
+    fn a_connection_takes_the_place_of_the_oldest_idle_one_of_its_key_and_of_no_other() {
+        let gate = Gate::new(Limits { per_key: 3, ..Limits::default() });
+        let key = NoiseKey::new([1; 32]);
+        let other = enter(&gate, LOCAL).expect("room");
+        assert!(other.authenticated(NoiseKey::new([2; 32])));
+        other.set_busy(false);
+        let held: Vec<_> = (0..3).map(|_| enter(&gate, LOCAL).expect("room")).collect();
+        assert!(held.iter().all(|admission| admission.authenticated(key)));
+        held[0].set_busy(true);
+        let early = enter(&gate, LOCAL).expect("room");
+        assert!(!early.authenticated(key), "those that have not asked yet are about to");
+        for admission in &held[1..] {
+            admission.set_busy(true);
+            admission.set_busy(false);
+        }
+        let next = enter(&gate, LOCAL).expect("room");
+        assert!(next.authenticated(key));
+        let state = gate.state();
+        let is_there = |admission: &Admission| state.entries.contains_key(&admission.id);
+        assert!(is_there(&other), "another key's");
+        assert!(is_there(&held[0]) && !is_there(&held[1]) && is_there(&held[2]) && is_there(&next));
+        drop(state);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::rt::{Rt, Socket};
 /// The most data in one frame: three blocks.
 pub(crate) const MAX_DATA_LEN: usize = 3 * BLOCK_LEN;
 const MAX_CONTROL_PART: usize = MAX_FRAME_LEN - TAG_LEN - 1;
-/// In each window of this length, while a message is under way, at least [`MIN_PROGRESS`] bytes arrive; a setting of servers.
+/// In each window of this length, while a message is under way, at least [`MIN_PROGRESS`] bytes arrive, or are taken; a setting of servers.
 pub(crate) const PROGRESS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_PROGRESS: usize = 64 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
@@ -153,39 +153,60 @@ pub(crate) struct LinkReader {
     body: Option<Patience>,
 }
 
-/// How long a reader may still wait.
+/// How long one side may still wait for the other.
 struct Patience {
     until: Duration,
     bytes: usize,
     window: Duration,
+    /// For a message that has not begun: when the wait for it ends, and how long it was. Nothing extends it.
+    deadline: Option<(Duration, Duration)>,
 }
 
 impl Patience {
+    /// A message is to come within `wait`.
     fn new(now: Duration, wait: Duration, window: Duration) -> Self {
-        Self { until: now + wait, bytes: MIN_PROGRESS, window }
+        let end = now.saturating_add(wait);
+        Self { until: end, bytes: 0, window, deadline: Some((end, wait)) }
     }
 
     /// A message is under way already.
     fn begun(now: Duration, window: Duration) -> Self {
-        Self { until: now + window, bytes: 0, window }
+        Self { until: now.saturating_add(window), bytes: 0, window, deadline: None }
     }
 
-    /// Starts the next window if enough arrived in this one.
+    /// Between two frames before the message only the deadline counts; a frame that has begun must be whole in a window too.
+    fn frame(&mut self, now: Duration, has_begun: bool) {
+        if let Some((end, _)) = self.deadline {
+            self.until = if has_begun { end.min(now.saturating_add(self.window)) } else { end };
+        }
+    }
+
+    /// Starts the next window if enough moved in this one.
     fn renew(&mut self, now: Duration) -> bool {
-        let enough = self.bytes >= MIN_PROGRESS;
-        (self.until, self.bytes) = (now + self.window, 0);
+        let enough = self.deadline.is_none() && self.bytes >= MIN_PROGRESS;
+        if enough {
+            (self.until, self.bytes) = (now.saturating_add(self.window), 0);
+        }
         enough
+    }
+
+    /// The error when it is at its end.
+    fn over(&self) -> LinkError {
+        LinkError::Stalled(match self.deadline {
+            Some((end, wait)) if self.until == end => wait,
+            _ => self.window,
+        })
     }
 }
 
 impl LinkReader {
-    /// The next whole control message, at most `limit` bytes; it begins within `wait`.
+    /// The next whole control message, at most `limit` bytes; its first frame is there within `wait`, whatever comes before.
     pub(crate) async fn control(&mut self, limit: usize, wait: Duration) -> Result<Vec<u8>, LinkError> {
         self.body = None;
         let mut message = Vec::new();
         let mut patience = Patience::new(self.rt.uptime(), wait, self.window);
         loop {
-            let kind = self.frame(&mut patience, wait, message.is_empty()).await?;
+            let kind = self.frame(&mut patience, message.is_empty()).await?;
             match kind {
                 Kind::ControlPart | Kind::ControlEnd => {
                     if message.len() + self.plain.len() > limit {
@@ -193,6 +214,9 @@ impl LinkReader {
                     }
                     if kind == Kind::ControlPart && self.plain.is_empty() {
                         return Err(LinkError::Protocol("an empty part of a control message"));
+                    }
+                    if message.is_empty() {
+                        patience = Patience::begun(self.rt.uptime(), self.window);
                     }
                     message.extend_from_slice(&self.plain);
                     if kind == Kind::ControlEnd {
@@ -209,7 +233,7 @@ impl LinkReader {
     /// Appends the next piece of a body to `out`.
     pub(crate) async fn data(&mut self, out: &mut Vec<u8>) -> Result<Body, LinkError> {
         let mut patience = self.body.take().unwrap_or_else(|| Patience::begun(self.rt.uptime(), self.window));
-        let kind = self.frame(&mut patience, self.window, false).await?;
+        let kind = self.frame(&mut patience, false).await?;
         if kind != Kind::DataEnd {
             self.body = Some(patience);
         }
@@ -236,14 +260,15 @@ impl LinkReader {
     }
 
     /// Opens the next frame into `plain`, without its kind.
-    async fn frame(&mut self, patience: &mut Patience, wait: Duration, between: bool) -> Result<Kind, LinkError> {
-        let between = between && self.start == self.end;
-        self.fill(2, patience, wait, between).await?;
+    async fn frame(&mut self, patience: &mut Patience, between: bool) -> Result<Kind, LinkError> {
+        let has_begun = self.start != self.end;
+        patience.frame(self.rt.uptime(), has_begun);
+        self.fill(2, patience, between && !has_begun).await?;
         let len = usize::from(u16::from_be_bytes([self.buffer[self.start], self.buffer[self.start + 1]]));
         if len <= TAG_LEN {
             return Err(LinkError::Protocol("a frame without a kind"));
         }
-        self.fill(2 + len, patience, wait, false).await?;
+        self.fill(2 + len, patience, false).await?;
         let frame = &self.buffer[self.start + 2..self.start + 2 + len];
         self.opener.open(frame, &mut self.plain).map_err(|_| LinkError::Protocol("a frame does not open"))?;
         self.start += 2 + len;
@@ -251,21 +276,15 @@ impl LinkReader {
     }
 
     /// Reads until `need` bytes are there.
-    async fn fill(
-        &mut self,
-        need: usize,
-        patience: &mut Patience,
-        wait: Duration,
-        mut between: bool,
-    ) -> Result<(), LinkError> {
+    async fn fill(&mut self, need: usize, patience: &mut Patience, mut between: bool) -> Result<(), LinkError> {
         if self.buffer.len() - self.start < need {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         while self.end - self.start < need {
             let now = self.rt.uptime();
-            if !between && now >= patience.until && !patience.renew(now) {
-                return Err(LinkError::Stalled(patience.window));
+            if now >= patience.until && !patience.renew(now) {
+                return Err(patience.over());
             }
             let left = patience.until.saturating_sub(now);
             let read = self.rt.timeout(left, self.io.read(&mut self.buffer[self.end..])).await;
@@ -274,15 +293,13 @@ impl LinkReader {
                 Ok(Ok(0)) => return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
                 Ok(Ok(count)) => {
                     if between {
-                        // The message has begun: from here on the rule of progress holds.
-                        patience.renew(self.rt.uptime());
+                        patience.frame(self.rt.uptime(), true);
                         between = false;
                     }
                     self.end += count;
                     patience.bytes += count;
                 }
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_) if between => return Err(LinkError::Stalled(wait)),
                 // The window is over: the next turn judges it.
                 Err(_) => {}
             }
@@ -336,7 +353,7 @@ impl LinkWriter {
         self.frame(&[&u16::from(refusal).to_be_bytes()], Kind::Abort);
     }
 
-    /// Adds a frame that says only that this side is still there, and counts as progress.
+    /// Adds a frame that says only that this side is still there; inside a body it counts as progress.
     pub(crate) fn pad(&mut self) {
         self.frame(&[&[0; MAX_DATA_LEN]], Kind::Pad);
     }
@@ -353,13 +370,25 @@ impl LinkWriter {
         if self.out.len() + MAX_FRAME_LEN > WRITE_BUFFER { self.flush().await } else { Ok(()) }
     }
 
-    /// Writes everything that was added.
+    /// Writes everything that was added. In each window the peer takes [`MIN_PROGRESS`] bytes, or all that is left.
     pub(crate) async fn flush(&mut self) -> Result<(), LinkError> {
+        let mut patience = Patience::begun(self.rt.uptime(), self.window);
         let mut written = 0;
         while written < self.out.len() {
-            match self.rt.timeout(self.window, self.io.write(&self.out[written..])).await?? {
-                0 => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
-                count => written += count,
+            let left = patience.until.saturating_sub(self.rt.uptime());
+            match self.rt.timeout(left, self.io.write(&self.out[written..])).await {
+                Ok(Ok(0)) => return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into()),
+                Ok(Ok(count)) => {
+                    written += count;
+                    patience.bytes += count;
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                // The window is over: it is judged below.
+                Err(_) => {}
+            }
+            let now = self.rt.uptime();
+            if written < self.out.len() && now >= patience.until && !patience.renew(now) {
+                return Err(patience.over());
             }
         }
         self.out.clear();

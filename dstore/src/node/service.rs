@@ -219,8 +219,8 @@ impl Connection {
         loop {
             let (bytes, body) = next;
             if offer.len.is_none() {
-                // A stream's length is not known beforehand: its quota is taken as it grows.
-                self.check_quota(writer.len() + bytes.len() as u64).await.map_err(Failure::RefusedMidway)?;
+                // A stream's length is not known beforehand: its quota is taken as it grows. What was written before counts already.
+                self.check_quota(bytes.len() as u64).await.map_err(Failure::RefusedMidway)?;
             }
             if body == Body::End {
                 if !bytes.is_empty() {

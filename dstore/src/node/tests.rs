@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{NodeHandle, StorageNode};
+use super::{NodeHandle, StorageNode, StorageNodeBuilder};
 use crate::id::{NetworkId, NodeId, NoiseKey, ShardRoot};
 use crate::identity::ServerIdentity;
 use crate::keys::{TransportKey, network_id};
@@ -36,11 +36,14 @@ impl Scene {
     }
 
     async fn with_limits(limits: Limits) -> Self {
+        Self::with(|builder| builder.store(MemoryStore::new(1 << 20)).limits(limits)).await
+    }
+
+    async fn with(setup: impl FnOnce(StorageNodeBuilder) -> StorageNodeBuilder) -> Self {
         let net = MemoryNet::new();
         let rt = Rt::new(net.host());
         let identity = ServerIdentity::generate(&rt);
-        let store = MemoryStore::new(1 << 20);
-        let node = StorageNode::builder().rt(rt).identity(identity.clone()).store(store).limits(limits).start().await;
+        let node = setup(StorageNode::builder().rt(rt).identity(identity.clone())).start().await;
         Self { net, node: node.expect("a node starts"), identity, network: network_id("dstore") }
     }
 
@@ -335,7 +338,7 @@ fn who_drips_a_body_loses_the_connection_and_nothing_is_kept() {
 }
 
 #[test]
-fn one_key_gets_so_many_connections_and_then_is_told_that_the_node_is_busy() {
+fn a_key_that_has_all_its_connections_loses_the_oldest_idle_one_to_a_new_one() {
     let limits = Limits { per_key: 2, ..Limits::default() };
     block_on(async {
         let scene = Scene::with_limits(limits).await;
@@ -344,9 +347,54 @@ fn one_key_gets_so_many_connections_and_then_is_told_that_the_node_is_busy() {
             assert!(matches!(ask(link, &NodeRequest::Info).await, Ok(NodeReply::Info(_))));
         }
         let mut third = scene.link().await;
-        assert_eq!(refusal(ask(&mut third, &NodeRequest::Info).await), Refusal::Busy);
+        for link in [&mut third, &mut second] {
+            assert!(matches!(ask(link, &NodeRequest::Info).await, Ok(NodeReply::Info(_))));
+        }
+        let lost = ask(&mut first, &NodeRequest::Info).await;
+        assert!(matches!(lost, Err(LinkError::Closed | LinkError::Broken(_))), "{lost:?}");
+    });
+}
+
+#[test]
+fn a_key_whose_connections_are_all_busy_is_told_that_the_node_is_busy() {
+    let limits = Limits { per_key: 1, ..Limits::default() };
+    block_on(async {
+        let scene = Scene::with_limits(limits).await;
+        let owner = key(1);
+        let mut first = scene.link().await;
+        let offer = scene.offer(&owner, None, None);
+        let request = NodeRequest::PutBegin(Signed::new(&offer, &owner, scene.network, &first.session));
+        assert_eq!(ask(&mut first, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+        let mut next = scene.link().await;
+        assert_eq!(refusal(ask(&mut next, &NodeRequest::Info).await), Refusal::Busy);
         let mut other = scene.connect(2).await.expect("a link");
         assert!(matches!(ask(&mut other, &NodeRequest::Info).await, Ok(NodeReply::Info(_))));
+    });
+}
+
+#[test]
+fn a_stream_of_less_than_the_quota_is_taken_and_one_of_more_is_refused() {
+    const QUOTA: usize = 4 << 20;
+    block_on(async {
+        let scene = Scene::with(|builder| builder.store(MemoryStore::new(1 << 24)).quota(QUOTA as u64, 100)).await;
+        let owner = key(1);
+        for (percent, is_taken) in [(110, false), (90, true)] {
+            let bytes = vec![7; QUOTA / 100 * percent];
+            let mut link = scene.link().await;
+            let offer = scene.offer(&owner, None, None);
+            let request = NodeRequest::PutBegin(Signed::new(&offer, &owner, scene.network, &link.session));
+            assert_eq!(ask(&mut link, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+            let sent = link.writer.body(&bytes).await;
+            link.writer.control(&encode(&PutEnd { root: ShardRoot::new(*blake3::hash(&bytes).as_bytes()) }));
+            if sent.is_ok() {
+                let _ = link.writer.flush().await;
+            }
+            let said = reply(&mut link).await;
+            match said {
+                Ok(NodeReply::Stored(_)) => assert!(is_taken, "{percent} %"),
+                other => assert_eq!((refusal(other), is_taken), (Refusal::Quota, false), "{percent} %"),
+            }
+        }
     });
 }
 

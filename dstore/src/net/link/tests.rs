@@ -1,5 +1,7 @@
 //! Messages over a pair of links, good and bad.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::future::{block_on, zip};
@@ -154,4 +156,93 @@ fn a_window_with_less_than_64_kib_is_the_last() {
     assert!(patience.renew(second));
     patience.bytes = super::MIN_PROGRESS - 1;
     assert!(!patience.renew(minute));
+}
+
+/// A window that no test outlives: what ends before it was ended by something else.
+const LONG: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_millis(10);
+
+#[test]
+fn pads_do_not_extend_the_wait_for_an_answer() {
+    block_on(async {
+        let (mut ours, theirs) = pair().await;
+        let mut theirs = theirs.with_window(LONG);
+        ours.writer.pad();
+        ours.writer.flush().await.expect("sent");
+        let rt = theirs.reader.rt.clone();
+        let answer = rt.timeout(WAIT, theirs.reader.control(10, SHORT)).await.expect("the wait ends");
+        assert!(matches!(answer, Err(LinkError::Stalled(SHORT))), "{answer:?}");
+    });
+}
+
+#[test]
+fn a_frame_that_has_begun_does_not_extend_the_wait_for_an_answer() {
+    use futures_util::io::AsyncWriteExt;
+    block_on(async {
+        let (mut ours, theirs) = pair().await;
+        let mut theirs = theirs.with_window(LONG);
+        ours.writer.io.write_all(&[0, 100, 1]).await.expect("sent");
+        let rt = theirs.reader.rt.clone();
+        let answer = rt.timeout(WAIT, theirs.reader.control(10, SHORT)).await.expect("the wait ends");
+        assert!(matches!(answer, Err(LinkError::Stalled(SHORT))), "{answer:?}");
+    });
+}
+
+#[test]
+fn a_frame_that_has_begun_is_whole_within_the_window_however_long_the_wait() {
+    use futures_util::io::AsyncWriteExt;
+    block_on(async {
+        let (mut ours, theirs) = pair().await;
+        let mut theirs = theirs.with_window(SHORT);
+        ours.writer.pad();
+        ours.writer.flush().await.expect("sent");
+        ours.writer.io.write_all(&[0, 100, 1]).await.expect("sent");
+        let rt = theirs.reader.rt.clone();
+        let answer = rt.timeout(WAIT, theirs.reader.control(10, LONG)).await.expect("the window ends");
+        assert!(matches!(answer, Err(LinkError::Stalled(SHORT))), "{answer:?}");
+    });
+}
+
+#[test]
+fn what_comes_after_the_end_of_the_wait_is_too_late() {
+    block_on(async {
+        let (mut ours, mut theirs) = pair().await;
+        ours.writer.pad();
+        ours.writer.control(b"late");
+        ours.writer.flush().await.expect("sent");
+        let answer = theirs.reader.control(10, Duration::ZERO).await;
+        assert!(matches!(answer, Err(LinkError::Stalled(Duration::ZERO))), "{answer:?}");
+    });
+}
+
+/// Takes so many bytes each time.
+struct Taker(usize);
+
+impl futures_util::io::AsyncWrite for Taker {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len().min(self.0)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_peer_takes_64_kib_in_each_window_or_all_that_is_left() {
+    block_on(async {
+        // Each write is a window of its own, since windows have no length here.
+        for (takes, len, is_kept) in [(1 << 16, 200_000, true), ((1 << 16) - 1, 200_000, false), (1 << 16, 10, true)] {
+            let (ours, _theirs) = pair().await;
+            let mut ours = ours.with_window(Duration::ZERO);
+            ours.writer.io = Box::new(Taker(takes));
+            ours.writer.control(&vec![0; len]);
+            let sent = ours.writer.flush().await;
+            assert_eq!(sent.is_ok(), is_kept, "{takes} of {len}: {sent:?}");
+        }
+    });
 }
