@@ -42,6 +42,14 @@ impl Leaf {
     }
 }
 
+impl ShardRoot {
+    /// The root of a shard with these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::new(*blake3::hash(bytes).as_bytes())
+    }
+}
+
 /// Computes the root of a shard from its leaves in order, in memory that grows with the logarithm of their count.
 #[derive(Debug, Clone, Default)]
 pub struct TreeBuilder {

@@ -237,7 +237,7 @@ impl<'a> Upload<'a> {
         };
         match self.client.pool.call(&node, make, None).await? {
             // The sender starts at once: its signs of life bridge the time that other nodes take to get ready.
-            (NodeReply::PutReady { have: 0 }, lease) => {
+            (NodeReply::PutReady { have: 0, .. }, lease) => {
                 let sender = send(&self.client.rt, lease, shard, self.client.settings.timeout);
                 Ok(Open { sender, node, name })
             }

@@ -204,7 +204,7 @@ impl Connection {
             }
             other => other?,
         };
-        self.link.writer.control(&encode(&NodeReply::PutReady { have: 0 }));
+        self.link.writer.control(&encode(&NodeReply::PutReady { have: 0, root: ShardRoot::of(&[]) }));
         self.link.writer.flush().await?;
         let root = self.receive(writer.as_mut(), &offer).await?;
         let until = lease_until(self.node.rt.now(), offer.lease);

@@ -22,6 +22,11 @@ use crate::testing::MemoryNet;
 
 const WAIT: Duration = Duration::from_secs(20);
 
+/// The answer to a put of which nothing is there yet.
+fn ready() -> NodeReply {
+    NodeReply::PutReady { have: 0, root: ShardRoot::of(&[]) }
+}
+
 /// One node and those who want something of it.
 struct Scene {
     net: MemoryNet,
@@ -197,7 +202,7 @@ fn a_body_that_is_not_what_was_announced_is_refused_and_leaves_nothing() {
         }
         let streamed = scene.offer(&owner, None, None);
         let request = NodeRequest::PutBegin(Signed::new(&streamed, &owner, scene.network, &link.session));
-        assert_eq!(ask(&mut link, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+        assert_eq!(ask(&mut link, &request).await.expect("ready"), ready());
         link.writer.body(b"text").await.expect("sent");
         link.writer.control(&encode(&PutEnd { root: ShardRoot::new([0; 32]) }));
         assert_eq!(refusal(ask_flushed(&mut link).await), Refusal::Mismatch);
@@ -218,7 +223,7 @@ fn a_stream_that_outgrows_the_node_is_refused_in_the_middle_and_the_node_goes_on
         let mut link = scene.link().await;
         let offer = scene.offer(&owner, None, None);
         let request = NodeRequest::PutBegin(Signed::new(&offer, &owner, scene.network, &link.session));
-        assert_eq!(ask(&mut link, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+        assert_eq!(ask(&mut link, &request).await.expect("ready"), ready());
         let block = vec![0; crate::merkle::BLOCK_LEN];
         for _ in 0..128 {
             link.writer.data(&[&block], Body::More);
@@ -329,7 +334,7 @@ fn who_drips_a_body_loses_the_connection_and_nothing_is_kept() {
         let mut link = scene.link().await;
         let offer = scene.offer(&owner, None, None);
         let request = NodeRequest::PutBegin(Signed::new(&offer, &owner, scene.network, &link.session));
-        assert_eq!(ask(&mut link, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+        assert_eq!(ask(&mut link, &request).await.expect("ready"), ready());
         link.writer.data(&[b"a drop"], Body::More);
         assert!(matches!(ask_flushed(&mut link).await, Err(LinkError::Closed | LinkError::Broken(_))));
         let mut fresh = scene.link().await;
@@ -364,7 +369,7 @@ fn a_key_whose_connections_are_all_busy_is_told_that_the_node_is_busy() {
         let mut first = scene.link().await;
         let offer = scene.offer(&owner, None, None);
         let request = NodeRequest::PutBegin(Signed::new(&offer, &owner, scene.network, &first.session));
-        assert_eq!(ask(&mut first, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+        assert_eq!(ask(&mut first, &request).await.expect("ready"), ready());
         let mut next = scene.link().await;
         assert_eq!(refusal(ask(&mut next, &NodeRequest::Info).await), Refusal::Busy);
         let mut other = scene.connect(2).await.expect("a link");
@@ -383,7 +388,7 @@ fn a_stream_of_less_than_the_quota_is_taken_and_one_of_more_is_refused() {
             let mut link = scene.link().await;
             let offer = scene.offer(&owner, None, None);
             let request = NodeRequest::PutBegin(Signed::new(&offer, &owner, scene.network, &link.session));
-            assert_eq!(ask(&mut link, &request).await.expect("ready"), NodeReply::PutReady { have: 0 });
+            assert_eq!(ask(&mut link, &request).await.expect("ready"), ready());
             let sent = link.writer.body(&bytes).await;
             link.writer.control(&encode(&PutEnd { root: ShardRoot::new(*blake3::hash(&bytes).as_bytes()) }));
             if sent.is_ok() {

@@ -93,6 +93,8 @@ pub enum NodeReply {
     PutReady {
         /// Blocks of an earlier attempt that the node still holds: the body starts after them.
         have: u64,
+        /// The BLAKE3 hash of those blocks; that of no bytes when there are none.
+        root: ShardRoot,
     },
     /// 2: the shard is durable.
     Stored(Signed<Receipt>),
@@ -358,7 +360,8 @@ mod tests {
     fn the_numbers_of_requests_and_replies_are_those_of_the_document() {
         assert_eq!(encode(&NodeRequest::Info), [0]);
         assert_eq!(encode(&NodeReply::Deleted), [5]);
-        assert_eq!(encode(&NodeReply::PutReady { have: 0 }), [1, 0]);
+        let ready = NodeReply::PutReady { have: 0, root: ShardRoot::new([7; 32]) };
+        assert_eq!(encode(&ready), [&[1, 0][..], &[7; 32]].concat());
         assert_eq!(encode(&RegistryRequest::Lookup(vec![])), [5, 0]);
         assert_eq!(encode(&RegistryReply::NotEnough { active: 2, required: 3 }), [4, 2, 3]);
     }

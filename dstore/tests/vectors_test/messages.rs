@@ -200,7 +200,7 @@ pub(crate) fn messages_made() -> Vec<Made> {
     let proof = vec![[0xe1; 32], [0xe2; 32]];
     let node_replies = [
         ("info", NodeReply::Info(node_info())),
-        ("put-ready", NodeReply::PutReady { have: 128 }),
+        ("put-ready", NodeReply::PutReady { have: 128, root: ShardRoot::new([0xc4; 32]) }),
         ("stored", NodeReply::Stored(by_node(&receipt()))),
         ("blocks", NodeReply::Blocks { proof, lease_until: Timestamp::from_millis(1_797_776_000_000) }),
         ("blocks-of-one", NodeReply::Blocks { proof: vec![], lease_until: Timestamp::from_millis(0) }),
