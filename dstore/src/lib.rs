@@ -31,7 +31,7 @@
 //! | [`client`] | puts, gets, and everything else that an owner does with files |
 //! | [`node`], [`registry`] | the two roles that serve |
 //! | [`config`] | a client from settings in maps and files that the caller hands over |
-//! | [`ledger`], [`store`] | the ports behind which records and shards live; write your own |
+//! | [`ledger`], [`store`], [`journal`] | the ports behind which records, shards and unfinished work live; write your own |
 //! | [`error`], [`id`], [`path`], [`scheme`] | causes of failure, names, and the ways to cut a file |
 //! | [`keys`], [`keyfile`], [`identity`], [`address`] | who an owner and a server are, and how they are written down |
 //! | [`rt`] | the environment that a role is given: clock, tasks, sockets |
@@ -49,6 +49,7 @@ pub mod erasure;
 pub mod error;
 pub mod id;
 pub mod identity;
+pub mod journal;
 pub mod keyfile;
 pub mod keys;
 pub mod ledger;

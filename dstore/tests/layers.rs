@@ -13,7 +13,7 @@ use source::{Named, paths};
 ///
 /// A module may use every module of a lower layer. Those of its own layer stand above it in this table, so that
 /// there can be no cycle.
-const MODULES: [(u8, &str, &[&str]); 27] = [
+const MODULES: [(u8, &str, &[&str]); 28] = [
     (0, "id", &[]),
     (0, "error", &["id"]),
     (0, "rt", &[]),
@@ -33,6 +33,7 @@ const MODULES: [(u8, &str, &[&str]); 27] = [
     (3, "net", &[]),
     (3, "store", &[]),
     (3, "ledger", &[]),
+    (3, "journal", &[]),
     (3, "keyfile", &[]),
     (4, "announce", &[]),
     (5, "registry", &[]),
