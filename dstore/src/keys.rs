@@ -145,6 +145,18 @@ impl Owner {
         SivKey(*derive("record key", &[&*self.0.root, file_id.as_bytes()]))
     }
 
+    /// The key that seals what a client notes of its unfinished work.
+    #[must_use]
+    pub fn journal_key(&self) -> SivKey {
+        SivKey(*derive("journal", &[&*self.0.root]))
+    }
+
+    /// What the names of such notes about one path have in common, and nobody else can tell.
+    #[must_use]
+    pub fn journal_tag(&self, path: &FilePath) -> [u8; 16] {
+        *derive("journal tag", &[&*self.0.root, path.as_str().as_bytes()])
+    }
+
     /// This owner's transport key toward one node or registry: stable there, matching nothing elsewhere.
     #[must_use]
     pub fn transport_key(&self, toward: NodeId) -> TransportKey {

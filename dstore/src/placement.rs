@@ -38,6 +38,12 @@ pub trait Candidate {
     fn zone(&self) -> Option<&str>;
 }
 
+impl<C: Candidate> Candidate for &C {
+    fn zone(&self) -> Option<&str> {
+        (*self).zone()
+    }
+}
+
 /// Deals the shards of `scheme` to `candidates`, best first: an index into them for each shard.
 /// Different zones are preferred, then the order given. `None` when too few can tolerate `tolerate` losses.
 #[must_use]

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
+use super::note::SharedJournal;
 use crate::address::RegistryAddr;
 use crate::error::{Error, Result};
 use crate::id::NetworkId;
+use crate::journal::Journal;
 use crate::keys::{Owner, network_id};
 use crate::ledger::Ledger;
 use crate::placement::nodes_needed;
@@ -34,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) memory: usize,
     pub(crate) hedge_after: Duration,
+    pub(crate) journal: SharedJournal,
 }
 
 /// The least memory with which a transfer works, bytes.
@@ -51,6 +54,7 @@ impl Default for ClientBuilder {
                 timeout: Duration::from_secs(30),
                 memory: 48 << 20,
                 hedge_after: Duration::from_secs(1),
+                journal: None,
             },
             owner: None,
             ledger: None,
@@ -125,6 +129,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Where unfinished work is noted, so that a put goes on where a crash, an interrupt or a failure ended it, and what
+    /// it left behind is cleared away. Default: nowhere; then a put starts over. Several clients may share one.
+    pub fn journal(mut self, journal: impl Journal) -> Self {
+        self.settings.journal = Some(Arc::new(journal));
+        self
+    }
+
     /// The environment: clock, tasks, sockets. Default: the machine's own.
     pub fn rt(mut self, rt: Rt) -> Self {
         self.rt = rt;
@@ -132,6 +143,7 @@ impl ClientBuilder {
     }
 
     /// Makes the client. Nothing is asked of registries and nodes yet: a file that the ledger knows can be read without a registry.
+    /// What earlier clients left in the journal is settled in the background.
     ///
     /// # Errors
     /// [`Error::Config`] when owner or ledger is missing, or no number of nodes can tolerate what is asked;
@@ -146,6 +158,6 @@ impl ClientBuilder {
                 scheme.parity()
             )));
         }
-        Ok(Client::new(self.settings, owner, ledger, self.rt))
+        Ok(Client::start(self.settings, owner, ledger, self.rt))
     }
 }

@@ -64,6 +64,13 @@ pub(crate) struct UploadNode {
     zone: String,
 }
 
+#[cfg(test)]
+impl UploadNode {
+    pub(crate) fn new(place: NodePlace) -> Self {
+        Self { place, free: u64::MAX, zone: String::new() }
+    }
+}
+
 impl Candidate for UploadNode {
     fn zone(&self) -> Option<&str> {
         (!self.zone.is_empty()).then_some(&self.zone)

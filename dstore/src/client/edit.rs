@@ -6,6 +6,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::fetch::{ShardAccess, whom};
+use super::note::{Note, Notes, Offered};
+use super::settle;
 use super::slot::{Refused, Slot, ledger_failed};
 use super::{Head, Reporter, Shared, Warning, WarningCode};
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use crate::ledger::{EventKind, LedgerError, Written};
 use crate::manifest::{Manifest, NodePlace};
 use crate::net::Link;
 use crate::path::FilePath;
-use crate::proto::{Deletion, MAX_LEASE, NodeRequest, Rights, ShardName, Signed};
+use crate::proto::{CapabilityKey, Deletion, MAX_LEASE, NodeRequest, Rights, ShardName, Signed};
 use crate::signature::SecretKey;
 
 /// Removes the file at `path`; answers what it was.
@@ -27,11 +29,18 @@ pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head>
     }
     // A record that does not open is no reason to keep it.
     let manifest = slot.manifest(client);
+    let mut notes = Notes::begin(client, &slot.path).await?;
+    if let Some(notes) = &mut notes {
+        notes.add(&settle::writing(client, &slot, expected, None, manifest.as_ref().ok().cloned())).await?;
+    }
     let written = client.ledger.remove(client.owner.id(), slot.salt, expected).await;
     let settled = slot.settle(client, expected, written, |entry| entry.kind == EventKind::Removed).await;
-    settled.map_err(error_of)?;
+    if let Err(refused) = settled {
+        return Err(give_up(notes, refused).await);
+    }
+    let retired = manifest.as_ref().map(Abandoned::all_of).unwrap_or_default();
+    client.retire(retired, Reporter::default(), notes);
     let manifest = manifest?;
-    client.retire(Abandoned::all_of(&manifest), Reporter::default());
     Ok(Head::new(slot.file_id, expected, &manifest))
 }
 
@@ -68,6 +77,14 @@ pub(super) async fn rename(client: &Arc<Shared>, from: FilePath, to: FilePath) -
     Ok(Head::new(new.file_id, version, &manifest))
 }
 
+/// Forgets a write that will not happen; the log of one whose fate is not known stays.
+async fn give_up(notes: Option<Notes>, refused: Refused) -> Error {
+    if let (Refused::Never(_), Some(notes)) = (&refused, notes) {
+        notes.remove().await;
+    }
+    error_of(refused)
+}
+
 fn error_of(refused: Refused) -> Error {
     match refused {
         Refused::Never(error) | Refused::Unknown(error) => error,
@@ -88,6 +105,17 @@ impl Abandoned {
         Self { node, name, capability }
     }
 
+    /// A shard that was offered to a node.
+    pub(super) fn offered(key: &ContentKey, offered: &Offered) -> Self {
+        let capability = key.capability(offered.node.id);
+        let name = ShardName {
+            capability: CapabilityKey::new(capability.public_key()),
+            index: offered.index,
+            generation: offered.generation,
+        };
+        Self { node: offered.node.clone(), name, capability }
+    }
+
     /// All shards of a content.
     pub(super) fn all_of(manifest: &Manifest) -> Vec<Self> {
         let shards = (0..manifest.shards.len()).map(|index| ShardAccess::new(manifest, index));
@@ -96,9 +124,10 @@ impl Abandoned {
 }
 
 impl Shared {
-    /// Retires shards that no record names any more, in the background. What cannot be reached now is ended by its lease.
-    pub(super) fn retire(self: &Arc<Self>, shards: Vec<Abandoned>, reporter: Reporter) {
-        if shards.is_empty() {
+    /// Retires shards that no record names any more, in the background, and then removes the log that knows of them.
+    /// What cannot be reached now is left to a later start, or, without a journal, to its lease.
+    pub(super) fn retire(self: &Arc<Self>, shards: Vec<Abandoned>, reporter: Reporter, notes: Option<Notes>) {
+        if shards.is_empty() && notes.is_none() {
             return;
         }
         self.background(async move |client: Arc<Self>| {
@@ -115,6 +144,11 @@ impl Shared {
                 }
             };
             let failed = each_node(shards, |shard| shard.node.id, retire).await;
+            match notes {
+                Some(notes) if failed.is_empty() => notes.remove().await,
+                Some(mut notes) => drop(notes.add(&Note::Tried(client.rt.now())).await),
+                None => {}
+            }
             for Abandoned { node, .. } in failed {
                 reporter.warn(Warning {
                     code: WarningCode::NotRetired,

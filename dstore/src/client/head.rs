@@ -90,8 +90,10 @@ impl ShardHealth {
 pub struct Committed {
     /// The file as it is now.
     pub head: Head,
-    /// Bytes that travelled and were stored, parity included.
+    /// Bytes that are stored, parity included.
     pub stored: u64,
+    /// Bytes of them that nodes had already from an earlier attempt, and that did not travel again.
+    pub resumed: u64,
 }
 
 impl Head {

@@ -1,5 +1,6 @@
 //! The client: puts, gets and everything else that an owner does with files.
 
+mod batches;
 mod builder;
 mod check;
 mod directory;
@@ -8,11 +9,16 @@ mod fetch;
 mod gather;
 mod get;
 mod head;
+mod lane;
 mod list;
+mod note;
+mod offer;
+mod places;
 mod pool;
 mod put;
 mod report;
 mod send;
+mod settle;
 mod slot;
 mod source;
 mod upload;
@@ -64,6 +70,8 @@ pub(crate) struct Shared {
     puts: async_lock::Semaphore,
     /// Each piece of background work holds it for reading: whoever gets it for writing has waited for all.
     background: Arc<async_lock::RwLock<()>>,
+    /// Closes when what earlier clients left has been looked at. Nothing is ever sent.
+    settled: async_channel::Receiver<()>,
 }
 
 impl Shared {
@@ -121,12 +129,20 @@ impl Client {
         ClientBuilder::default()
     }
 
-    pub(crate) fn new(settings: Settings, owner: Owner, ledger: Arc<dyn Ledger>, rt: Rt) -> Self {
+    pub(crate) fn start(settings: Settings, owner: Owner, ledger: Arc<dyn Ledger>, rt: Rt) -> Self {
         let directory = Arc::new(Directory::new(&rt, &settings, &owner));
         let pool = Pool::new(&rt, &settings, &owner, directory.clone());
         let background = Arc::default();
         let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
-        Self(Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background }))
+        let (looking, settled) = async_channel::bounded(1);
+        let shared = Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background, settled });
+        if shared.settings.journal.is_some() {
+            shared.background(async move |client| {
+                settle::run(&client).await;
+                drop(looking);
+            });
+        }
+        Self(shared)
     }
 
     /// Whose files these are.

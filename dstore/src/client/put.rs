@@ -4,12 +4,15 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 
 use super::edit::Abandoned;
-use super::report::{Progress, Reporter, Warning, WarningCode};
+use super::note::{Begun, Note, Notes};
+use super::offer::Offers;
+use super::report::{Progress, Reporter, Warning};
+use super::settle::{self, Earlier};
 use super::slot::{Refused, Slot};
-use super::source::OpenSource;
-use super::upload::{Failed, Order, Upload};
+use super::upload::{Failed, Order, Upload, candidates};
 use super::{Client, Committed, Head, Shared, Source};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
+use crate::keys::ContentKey;
 use crate::manifest::{MAX_ATTRIBUTES, MAX_ATTRIBUTES_LEN, Manifest};
 use crate::path::FilePath;
 use crate::placement::nodes_needed;
@@ -39,6 +42,7 @@ pub struct Put {
     scheme: Option<Scheme>,
     padding: Option<Padding>,
     attributes: Vec<(String, String)>,
+    resume: bool,
     reporter: Reporter,
 }
 
@@ -52,6 +56,7 @@ impl Put {
             scheme: None,
             padding: None,
             attributes: Vec::new(),
+            resume: true,
             reporter: Reporter::default(),
         }
     }
@@ -77,6 +82,13 @@ impl Put {
     /// Adds a name and a value of the user's own: at most 64, 2 KiB together. They are sealed like the rest.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// Whether it goes on where an earlier put of the same bytes ended, and leaves what nodes have for a later one when it
+    /// fails. Default: yes, with a [journal](crate::ClientBuilder::journal) and a source that can be read again.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
         self
     }
 
@@ -109,7 +121,6 @@ impl Put {
         check_tolerance(scheme, client.settings.tolerate)?;
         check_attributes(&self.attributes)?;
         let slot = Slot::read(client, FilePath::new(self.path)?).await?;
-        let expected = self.mode.expected(&slot)?;
         let order = Order {
             path: slot.path.clone(),
             scheme,
@@ -119,28 +130,97 @@ impl Put {
         };
         let turn = client.puts.acquire().await;
         let mut source = self.source.open(&client.rt).await?;
-        let manifest = upload(client, &order, &mut source).await?;
+        let mut left = match self.resume {
+            true => settle::earlier(client, &order, &slot, &mut source).await?,
+            false => None,
+        };
+        if let Some(Earlier::Committed(manifest, version, notes)) = left {
+            client.retire(Vec::new(), order.reporter, Some(notes));
+            return Ok(committed(&slot, version, &manifest, stored_len(&manifest)));
+        }
+        let expected = self.mode.expected(&slot)?;
+        let (manifest, mut notes, resumed) = loop {
+            let mut upload = begin(client, &order, (source.len(), source.mark()), left.take()).await?;
+            // What is left of it is of use to the same put later on, if that can read its source again.
+            upload.offers.kept = self.resume && client.settings.journal.is_some() && source.mark().is_some();
+            match upload.run(&mut source).await {
+                Ok(manifest) => {
+                    let resumed = upload.held;
+                    let notes = upload.succeed(&manifest);
+                    break (manifest, notes, resumed);
+                }
+                Err(Failed::Changed) if source.rewind() => upload.offers.kept = false,
+                Err(Failed::Changed) => return Err(Error::Internal { what: "only what can be read again is resumed" }),
+                Err(Failed::For(error)) => {
+                    upload.offers.kept &= error.is_retryable();
+                    return Err(error);
+                }
+            }
+        };
         drop(turn);
+        let replaced = slot.manifest(client).ok();
         let record = slot.seal(client, expected, &manifest)?;
-        let written = match slot.write(client, expected, record).await {
-            Ok(written) => written,
-            Err(Refused::Unknown(error)) => return Err(error),
+        if let Some(notes) = &mut notes {
+            notes.add(&settle::writing(client, &slot, expected, Some(record.clone()), replaced.clone())).await?;
+        }
+        match slot.write(client, expected, record).await {
+            Ok(written) => {
+                let retired = replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
+                client.retire(retired, order.reporter, notes);
+                Ok(committed(&slot, written.version, &manifest, resumed))
+            }
+            Err(Refused::Unknown(error)) => Err(error),
             Err(Refused::Never(error)) => {
-                client.retire(Abandoned::all_of(&manifest), order.reporter);
-                return Err(match error {
+                client.retire(Abandoned::all_of(&manifest), order.reporter, notes);
+                Err(match error {
                     Error::VersionConflict { path, actual, .. } if self.mode == PutMode::Create => {
                         Error::AlreadyExists { path, version: actual }
                     }
                     error => error,
-                });
+                })
             }
-        };
-        if let Ok(replaced) = slot.manifest(client) {
-            client.retire(Abandoned::all_of(&replaced), order.reporter);
         }
-        let stored = manifest.shard_len * manifest.shards.len() as u64;
-        Ok(Committed { head: Head::new(slot.file_id, written.version, &manifest), stored })
     }
+}
+
+/// A new content, or one that an earlier put began.
+async fn begin<'a>(
+    client: &'a Arc<Shared>,
+    order: &'a Order,
+    (len, mark): (Option<u64>, Option<[u8; 32]>),
+    left: Option<Earlier>,
+) -> Result<Upload<'a>> {
+    let nodes = candidates(client, order, len).await?;
+    if let Some(Earlier::Begun(begun, offered, notes)) = left {
+        let offers = Offers::new(client, begun.key, Some(notes), true);
+        let mut upload = Upload::new(client, order, nodes, offers);
+        upload.take_over(offered);
+        return Ok(upload);
+    }
+    let key = ContentKey::new(client.rt.random());
+    let mut notes = Notes::begin(client, &order.path).await?;
+    if let Some(notes) = &mut notes {
+        let begun = Begun {
+            path: order.path.clone(),
+            at: client.rt.now(),
+            key: key.clone(),
+            scheme: order.scheme,
+            padding: order.padding,
+            attributes: order.attributes.clone(),
+            source: mark,
+        };
+        notes.add(&Note::Put(begun)).await?;
+    }
+    Ok(Upload::new(client, order, nodes, Offers::new(client, key, notes, false)))
+}
+
+fn stored_len(manifest: &Manifest) -> u64 {
+    manifest.shard_len * manifest.shards.len() as u64
+}
+
+fn committed(slot: &Slot, version: u32, manifest: &Manifest, resumed: u64) -> Committed {
+    let stored = stored_len(manifest);
+    Committed { head: Head::new(slot.file_id, version, manifest), stored, resumed: resumed.min(stored) }
 }
 
 impl PutMode {
@@ -178,24 +258,4 @@ fn check_attributes(attributes: &[(String, String)]) -> Result<()> {
         return too_large("the length of all attributes (bytes)", len, MAX_ATTRIBUTES_LEN);
     }
     Ok(())
-}
-
-/// Attempts with ever fewer nodes, as long as the source can start over.
-async fn upload(client: &Arc<Shared>, order: &Order, source: &mut OpenSource) -> Result<Manifest> {
-    let mut failed = Vec::new();
-    loop {
-        let attempt = Upload::new(client, order, &failed).run(source).await;
-        match attempt {
-            Ok(manifest) => return Ok(manifest),
-            Err(Failed::For(error)) => return Err(error),
-            Err(Failed::Node(fault, error)) => {
-                if !source.rewind() {
-                    return Err(error.at(format!("node {} at {}", fault.node.short(), fault.address)));
-                }
-                let Fault { node, address, shard, .. } = fault.clone();
-                order.reporter.warn(Warning { code: WarningCode::NodeReplaced, node, address, shard });
-                failed.push(fault);
-            }
-        }
-    }
 }

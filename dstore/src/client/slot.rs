@@ -39,6 +39,11 @@ impl Slot {
         Ok(Self { path, salt, file_id, entry })
     }
 
+    /// What is there.
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        self.entry.as_ref()
+    }
+
     /// The version there, live or removed; 0 if there never was one.
     pub(super) fn version(&self) -> u32 {
         self.entry.as_ref().map_or(0, |entry| entry.version)

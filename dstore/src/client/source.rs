@@ -43,14 +43,14 @@ impl Source {
             Kind::File(path) => {
                 let name = path.display().to_string();
                 let opened = rt.blocking(move || open_file(&path)).await;
-                let (file, len) = opened.map_err(|error| Error::io(format!("cannot read {name}"), error))?;
-                OpenSource::File { file: Some(file), len, name }
+                let (file, len, mark) = opened.map_err(|error| Error::io(format!("cannot read {name}"), error))?;
+                OpenSource::File { file: Some(file), len, name, mark }
             }
         })
     }
 }
 
-fn open_file(path: &Path) -> io::Result<(File, u64)> {
+fn open_file(path: &Path) -> io::Result<(File, u64, [u8; 32])> {
     // Before it is opened: opening a pipe waits for its writer.
     let metadata = std::fs::metadata(path)?;
     if metadata.is_dir() {
@@ -60,8 +60,32 @@ fn open_file(path: &Path) -> io::Result<(File, u64)> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let file = File::open(path)?;
-    let len = file.metadata()?.len();
-    Ok((file, len))
+    let metadata = file.metadata()?;
+    Ok((file, metadata.len(), mark_of_file(&metadata)?))
+}
+
+/// Changes with every file, and with every change to one that its times show.
+fn mark_of_file(metadata: &std::fs::Metadata) -> io::Result<[u8; 32]> {
+    let changed = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut mark = blake3::Hasher::new();
+    mark.update(b"file").update(&metadata.len().to_be_bytes()).update(&changed.as_nanos().to_be_bytes());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        mark.update(&metadata.dev().to_be_bytes()).update(&metadata.ino().to_be_bytes());
+    }
+    Ok(*mark.finalize().as_bytes())
+}
+
+/// Bytes at either end by which bytes in memory are told from others; all of them are compared while they are sent.
+const MARK_LEN: usize = 64 * 1024;
+
+fn mark_of_bytes(bytes: &[u8]) -> [u8; 32] {
+    let mut mark = blake3::Hasher::new();
+    mark.update(b"bytes").update(&(bytes.len() as u64).to_be_bytes());
+    mark.update(&bytes[..bytes.len().min(MARK_LEN)]);
+    mark.update(&bytes[bytes.len().saturating_sub(MARK_LEN)..]);
+    *mark.finalize().as_bytes()
 }
 
 impl From<Bytes> for Source {
@@ -98,10 +122,13 @@ impl fmt::Debug for Source {
     }
 }
 
+/// Segments that are read at once where a source is only compared.
+const COMPARED_SEGMENTS: usize = 16;
+
 /// An open source.
 pub(super) enum OpenSource {
     Bytes { bytes: Bytes, at: usize },
-    File { file: Option<File>, len: u64, name: String },
+    File { file: Option<File>, len: u64, name: String, mark: [u8; 32] },
     Reader(Box<dyn AsyncRead + Send + Unpin>),
 }
 
@@ -113,6 +140,32 @@ impl OpenSource {
             Self::File { len, .. } => Some(*len),
             Self::Reader(_) => None,
         }
+    }
+
+    /// By what a later source can be told to be another one; `None` for one that cannot be read again.
+    pub(super) fn mark(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Bytes { bytes, .. } => Some(mark_of_bytes(bytes)),
+            Self::File { mark, .. } => Some(*mark),
+            Self::Reader(_) => None,
+        }
+    }
+
+    /// Reads it to its end, and goes back to the start: whether it has this length and BLAKE3 hash.
+    pub(super) async fn is(&mut self, rt: &Rt, size: u64, hash: [u8; 32]) -> Result<bool> {
+        if self.len() != Some(size) {
+            return Ok(false);
+        }
+        let mut hasher = blake3::Hasher::new();
+        loop {
+            let batch = Plaintext::with_capacity(Scheme::STANDARD, 0, COMPARED_SEGMENTS);
+            let (_, so_far, ended) = self.fill(rt, batch, hasher).await?;
+            hasher = so_far;
+            if ended {
+                break;
+            }
+        }
+        Ok(self.rewind() && *hasher.finalize().as_bytes() == hash)
     }
 
     /// Goes back to the start. False: that cannot be.
@@ -369,7 +422,7 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         io::Write::write_all(&mut file, b"12345").expect("written");
         file.rewind().expect("a file");
-        let mut source = OpenSource::File { file: Some(file), len: 6, name: "x".into() };
+        let mut source = OpenSource::File { file: Some(file), len: 6, name: "x".into(), mark: [0; 32] };
         let rt = Rt::default();
         let mut reader = ContentReader::new(&rt, &mut source, Scheme::STANDARD, Padding::None, BATCH);
         let error = block_on(reader.next()).expect_err("changed");

@@ -1,35 +1,40 @@
 //! Bringing a content's shards to their nodes (ARCHITECTURE.md, the life of a put).
 //!
-//! Invariant: what comes back has a checked receipt for every shard, and the places tolerate what was asked.
+//! Invariant: what comes back has a checked receipt for every shard, the places tolerate what was asked, and every
+//! shard was made of the same bytes.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::batches::Batches;
 use super::directory::UploadNode;
-use super::edit::Abandoned;
-use super::send::{Batch, Sender, Sent, send};
+use super::lane::{Lane, Lanes};
+use super::note::{Notes, Offered};
+use super::offer::{Answer, Offer, Offers};
+use super::places::Places;
+use super::send::{Batch, Held, send};
 use super::source::{Content, ContentReader, OpenSource};
 use super::{Progress, Reporter, Shared, Warning, WarningCode};
 use crate::erasure::{CODEC_REED_SOLOMON, Stripes};
 use crate::error::{Error, Fault, FaultKind, Result};
-use crate::id::{NodeId, ShardRoot};
+use crate::id::ShardRoot;
 use crate::keys::ContentKey;
 use crate::manifest::{Manifest, NodePlace, ShardPlace, check_record_len};
-use crate::merkle::TreeBuilder;
-use crate::net::{Link, LinkError};
+use crate::merkle::{BLOCK_LEN, TreeBuilder};
+use crate::net::LinkError;
 use crate::path::FilePath;
-use crate::placement::{deal, nodes_needed, redeal};
-use crate::proto::{
-    CapabilityKey, MAX_LEASE, MAX_SMALL_LEN, NodeReply, NodeRequest, PutOffer, Receipt, ShardName, Signed,
-};
+use crate::placement::nodes_needed;
+use crate::proto::MAX_SMALL_LEN;
 use crate::scheme::{Padding, Scheme, Shape};
 use crate::seal::{Plaintext, SUITE_CMAC_SIV, Sealer};
-use crate::signature::SecretKey;
 
 /// Plaintext bytes that are sealed and coded in one job.
 const BATCH_LEN: usize = 1 << 20;
+/// How often the content is gone through for shards that are not at a node yet.
+const MAX_PASSES: usize = 16;
 
 /// What is to be stored.
 pub(super) struct Order {
@@ -40,11 +45,22 @@ pub(super) struct Order {
     pub(super) reporter: Reporter,
 }
 
-/// How an attempt failed.
+impl Order {
+    fn shape(&self, padded: u64) -> Result<Shape> {
+        let limit = crate::scheme::MAX_SEGMENTS.saturating_mul(self.scheme.segment_len() as u64);
+        Shape::new(self.scheme, padded).ok_or(Error::TooLarge { what: "the file (bytes)", size: padded, limit })
+    }
+
+    fn shard_len(&self, len: u64) -> Result<u64> {
+        self.shape(self.padding.padded(len)).map(Shape::shard_len)
+    }
+}
+
+/// How an upload failed.
 pub(super) enum Failed {
-    /// A node failed when bytes were on their way: without it another attempt may succeed.
-    Node(Fault, LinkError),
-    /// Another attempt would fail in the same way.
+    /// What nodes hold of an earlier attempt was made of other bytes: it must start over, with another key.
+    Changed,
+    /// For good, as far as this call is concerned.
     For(Error),
 }
 
@@ -54,299 +70,265 @@ impl From<Error> for Failed {
     }
 }
 
-/// One attempt to bring a content to its nodes.
+/// A content on its way to its nodes.
 pub(super) struct Upload<'a> {
     pub(super) client: &'a Arc<Shared>,
     pub(super) order: &'a Order,
-    /// Nodes that failed in an earlier attempt.
-    pub(super) failed: &'a [Fault],
-    key: ContentKey,
-    started: std::time::Duration,
-    /// Every shard that was offered to a node: what may have to be cleared away.
-    offered: Mutex<Vec<(NodePlace, ShardName)>>,
-}
-
-/// A shard that is durable.
-struct Stored {
-    node: NodePlace,
-    root: ShardRoot,
-    generation: u32,
+    pub(super) offers: Offers,
+    pub(super) places: Places,
+    /// Where each shard is offered now.
+    current: BTreeMap<usize, Offer>,
+    started: Duration,
+    /// Whether an earlier process began it.
+    resumed: bool,
+    /// Bytes of shards that nodes had before this process began.
+    pub(super) held: u64,
+    /// Bytes of the content that every node had at some time.
+    done: u64,
+    /// What failed last.
+    fault: Option<Fault>,
 }
 
 impl<'a> Upload<'a> {
-    pub(super) fn new(client: &'a Arc<Shared>, order: &'a Order, failed: &'a [Fault]) -> Self {
-        let (key, started) = (ContentKey::new(client.rt.random()), client.rt.uptime());
-        Self { client, order, failed, key, started, offered: Mutex::default() }
+    /// A content for some of `nodes`, none of whose shards were offered yet.
+    pub(super) fn new(client: &'a Arc<Shared>, order: &'a Order, nodes: Vec<UploadNode>, offers: Offers) -> Self {
+        let places = Places::new(order.scheme, client.settings.tolerate, nodes);
+        let started = client.rt.uptime();
+        let current = BTreeMap::new();
+        Self { client, order, offers, places, current, started, resumed: false, held: 0, done: 0, fault: None }
     }
 
-    /// Stores the content of `source`, from its start. What an attempt that fails, or is dropped, has stored, is retired.
-    pub(super) async fn run(&self, source: &mut OpenSource) -> Result<Manifest, Failed> {
-        let manifest = self.store(source).await?;
-        self.offered().clear();
-        Ok(manifest)
+    /// Goes on with what an earlier process offered.
+    pub(super) fn take_over(&mut self, offered: Vec<Offered>) {
+        self.resumed = true;
+        for offered in offered {
+            let shard = usize::from(offered.index);
+            self.places.take_over(shard, &offered.node, offered.generation);
+            let offer = self.offers.again(offered);
+            self.current.insert(shard, offer);
+        }
     }
 
-    fn offered(&self) -> MutexGuard<'_, Vec<(NodePlace, ShardName)>> {
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn store(&self, source: &mut OpenSource) -> Result<Manifest, Failed> {
-        let Order { scheme, padding, .. } = *self.order;
+    /// Stores the content of `source`, from its start.
+    pub(super) async fn run(&mut self, source: &mut OpenSource) -> Result<Manifest, Failed> {
+        let shard_len = source.len().map(|len| self.order.shard_len(len)).transpose()?;
         let total = source.len();
-        let shard_len = total.map(|len| self.shape(padding.padded(len)).map(Shape::shard_len)).transpose()?;
-        let nodes = self.candidates(shard_len).await?;
-        let batch_segments = BATCH_LEN.div_ceil(scheme.segment_len());
-        let mut reader = ContentReader::new(&self.client.rt, source, scheme, padding, batch_segments);
-        let first = reader.next().await?.ok_or(Error::Internal { what: "a content has a first batch" })?;
-        let (plain, last) = first;
-        let is_small = last && self.shape(plain.len() as u64)?.shard_len() <= MAX_SMALL_LEN as u64;
-        let stored = if is_small {
-            self.store_small(plain, &nodes).await?
-        } else {
-            self.store_stream((plain, last), &mut reader, shard_len, &nodes, total).await?
-        };
-        let content = reader.content().ok_or(Error::Internal { what: "a stored content has ended" })?;
-        Ok(self.manifest(content, &stored)?)
-    }
-
-    fn shape(&self, padded: u64) -> Result<Shape> {
-        let limit = crate::scheme::MAX_SEGMENTS.saturating_mul(self.order.scheme.segment_len() as u64);
-        Shape::new(self.order.scheme, padded).ok_or(Error::TooLarge { what: "the file (bytes)", size: padded, limit })
-    }
-
-    /// The nodes to use, best first: those that are full by their own account come last.
-    async fn candidates(&self, shard_len: Option<u64>) -> Result<Vec<UploadNode>> {
-        let needed = self.needed();
-        let mut nodes = self.client.directory.upload_nodes(needed).await?;
-        nodes.retain(|node| self.failed.iter().all(|fault| fault.node != node.place.id));
-        let share = self.order.scheme.shards().div_ceil(nodes.len().max(1)) as u64;
-        let wanted = shard_len.unwrap_or(0).saturating_mul(share);
-        nodes.sort_by_key(|node| node.free < wanted);
-        let draft: Vec<Stored> = (0..self.order.scheme.shards())
-            .filter_map(|shard| nodes.get(shard % nodes.len().max(1)))
-            .map(|node| Stored { node: node.place.clone(), root: ShardRoot::new([0; 32]), generation: u32::MAX })
-            .collect();
-        if draft.len() == self.order.scheme.shards() {
-            let content = Content { size: u64::MAX >> 8, padded: u64::MAX >> 8, hash: [0; 32] };
-            check_record_len(&self.draft(content, 0, &draft))?;
-        }
-        Ok(nodes)
-    }
-
-    fn needed(&self) -> usize {
-        // The builder and `Put::run` refuse what no number of nodes can tolerate.
-        nodes_needed(self.order.scheme, self.client.settings.tolerate).unwrap_or(usize::MAX)
-    }
-
-    fn offer(&self, node: NodeId, name: ShardName, len: Option<u64>, root: Option<ShardRoot>) -> PutOffer {
-        let lease = u64::try_from(MAX_LEASE.as_millis()).unwrap_or(u64::MAX);
-        PutOffer { node, name, len, lease, root }
-    }
-
-    fn name(&self, node: &NodePlace, shard: usize) -> (SecretKey, ShardName) {
-        let capability = self.key.capability(node.id);
-        let name = ShardName {
-            capability: CapabilityKey::new(capability.public_key()),
-            index: u8::try_from(shard).unwrap_or(u8::MAX),
-            generation: u32::from_be_bytes(self.client.rt.random()),
-        };
-        self.offered().push((node.clone(), name));
-        (capability, name)
-    }
-
-    async fn store_small(&self, plain: Plaintext, nodes: &[UploadNode]) -> Result<Vec<Stored>> {
-        let sealer = Sealer::new(&self.key);
-        let stripes = Arc::new(self.client.rt.cpu(move || Stripes::encode(plain.seal(&sealer, true))).await);
-        self.place(nodes, |shard, node| {
-            let stripes = stripes.clone();
-            async move {
-                let mut tree = TreeBuilder::new();
-                (0..stripes.count()).for_each(|at| tree.push(stripes.leaf(at, shard), |_| ()));
-                let root = tree.root().ok_or(LinkError::Protocol("a shard without blocks"))?;
-                let bytes: Vec<u8> = (0..stripes.count()).flat_map(|at| stripes.block(at, shard)).copied().collect();
-                let (capability, name) = self.name(&node, shard);
-                let offer = self.offer(node.id, name, Some(bytes.len() as u64), Some(root));
-                let make = |link: &Link| {
-                    NodeRequest::PutSmall(Signed::new(&offer, &capability, self.client.settings.network, &link.session))
-                };
-                let reply = self.client.pool.ask(&node, make, Some(&bytes)).await?;
-                self.check_receipt(&reply, node.id, name, root, bytes.len() as u64)?;
-                Ok(Stored { node, root, generation: name.generation })
+        let mut content = None;
+        for pass in 0..MAX_PASSES {
+            let mut batches = self.batches(source, pass, content)?;
+            let first = batches.next().await?.ok_or(Error::Internal { what: "a content has a first batch" })?;
+            if pass == 0 && !self.resumed && self.is_small(&first)? {
+                self.store_small(first.0).await?;
+                content = batches.content();
+                break;
             }
-        })
-        .await
+            let lanes = self.open(shard_len).await?;
+            self.note_held(&lanes, pass);
+            let ended = Lanes::new(self, lanes).feed(first, &mut batches, total).await?;
+            if let Some(now) = ended {
+                if content.is_some_and(|before| before != now) {
+                    let error = std::io::Error::other("its bytes are not those of a moment ago");
+                    return Err(Error::io("the source changed while it was stored", error).into());
+                }
+                content = Some(now);
+            }
+            if content.is_some() && self.places.missing().is_empty() {
+                break;
+            }
+        }
+        match content {
+            Some(content) if self.places.missing().is_empty() => Ok(self.manifest(content)?),
+            _ => Err(self.given_up().into()),
+        }
     }
 
-    /// Gives every shard to a node by `attempt`; shards that a node does not take go to a spare one.
-    async fn place<T, F>(&self, nodes: &[UploadNode], attempt: impl Fn(usize, NodePlace) -> F) -> Result<Vec<T>>
+    /// Nodes there are, but the content cannot be brought to them once more.
+    fn given_up(&self) -> Error {
+        match &self.fault {
+            Some(Fault { node, address, kind: FaultKind::Peer(problem), .. }) if self.places.is_possible() => {
+                Error::Peer { peer: format!("node {} at {address}", node.short()), problem: *problem, source: None }
+            }
+            _ => self.places.not_enough(),
+        }
+    }
+
+    /// The content once more: from its source, or, where that cannot be read again, from the shards that are durable.
+    fn batches<'s>(
+        &self,
+        source: &'s mut OpenSource,
+        pass: usize,
+        content: Option<Content>,
+    ) -> Result<Batches<'s>, Failed>
     where
-        F: Future<Output = Result<T, LinkError>>,
+        'a: 's,
     {
-        let (scheme, tolerate) = (self.order.scheme, self.client.settings.tolerate);
-        let mut refused: Vec<Fault> = self.failed.to_vec();
-        let not_enough =
-            |active: usize, refused: Vec<Fault>| Error::NotEnoughNodes { active, needed: self.needed(), refused };
-        let Some(dealt) = deal(scheme, tolerate, nodes) else { return Err(not_enough(nodes.len(), refused)) };
-        let mut dealt: Vec<Option<usize>> = dealt.into_iter().map(Some).collect();
-        let mut done: Vec<Option<T>> = (0..scheme.shards()).map(|_| None).collect();
-        let mut excluded = HashSet::new();
+        let client: &'a Arc<Shared> = self.client;
+        let Order { scheme, padding, .. } = *self.order;
+        if pass > 0 && !source.rewind() {
+            let content = content.filter(|_| self.places.stored() >= scheme.data());
+            let content = content.ok_or_else(|| self.given_up())?;
+            return Ok(Batches::stored(
+                self.client,
+                &self.draft(content, self.order.shape(content.padded)?.shard_len()),
+                content,
+            ));
+        }
+        let batch_segments = BATCH_LEN.div_ceil(scheme.segment_len());
+        Ok(Batches::Source(ContentReader::new(&client.rt, source, scheme, padding, batch_segments)))
+    }
+
+    fn is_small(&self, first: &(Plaintext, bool)) -> Result<bool> {
+        let (plain, last) = first;
+        Ok(*last && self.order.shape(plain.len() as u64)?.shard_len() <= MAX_SMALL_LEN as u64)
+    }
+
+    async fn store_small(&mut self, plain: Plaintext) -> Result<()> {
+        let sealer = Sealer::new(self.offers.key());
+        let stripes = self.client.rt.cpu(move || Stripes::encode(plain.seal(&sealer, true))).await;
         loop {
-            let due: Vec<(usize, usize)> = dealt
-                .iter()
-                .enumerate()
-                .filter_map(|(shard, node)| node.filter(|_| done[shard].is_none()).map(|node| (shard, node)))
-                .collect();
-            let attempts = due.iter().map(|(shard, node)| attempt(*shard, nodes[*node].place.clone()));
-            for ((shard, node), result) in due.iter().zip(join_all(attempts).await) {
+            self.deal().await?;
+            let due = self.places.missing();
+            if due.is_empty() {
+                return Ok(());
+            }
+            let (stripes, offers, current) = (&stripes, &self.offers, &self.current);
+            let attempts = due.iter().map(|&shard| async move {
+                let (root, bytes) = whole(stripes, shard)?;
+                let offer = current.get(&shard).ok_or(LinkError::Protocol("a shard that is nowhere"))?;
+                offers.store(offer, root, &bytes).await.map(|()| root)
+            });
+            for (shard, result) in due.iter().zip(join_all(attempts).await) {
                 match result {
-                    Ok(value) => done[*shard] = Some(value),
-                    Err(error) => {
-                        dealt[*shard] = None;
-                        if excluded.insert(*node) {
-                            let place = &nodes[*node].place;
-                            refused.push(Fault::new(place.id, &place.hint, None, FaultKind::Peer(error.problem())));
-                        }
-                    }
+                    Ok(root) => self.places.store(*shard, root),
+                    Err(error) => self.failed(*shard, &error, false),
                 }
             }
-            if dealt.iter().all(Option::is_some) {
-                return Ok(done.into_iter().flatten().collect());
-            }
-            let usable: Vec<usize> = (0..nodes.len()).filter(|node| !excluded.contains(node)).collect();
-            match redeal(scheme, tolerate, &dealt, &usable) {
-                Some(again) => dealt = again.into_iter().map(Some).collect(),
-                None => return Err(not_enough(usable.len(), refused)),
-            }
-            for fault in refused.iter().skip(self.failed.len()) {
-                self.order.reporter.warn(Warning {
-                    code: WarningCode::NodeReplaced,
-                    node: fault.node,
-                    address: fault.address.clone(),
-                    shard: None,
-                });
-            }
         }
     }
 
-    /// Opens a PUT for one shard: no body travels before the node has said that it will take it.
-    async fn begin(&self, shard: usize, node: NodePlace, len: Option<u64>) -> Result<Open, LinkError> {
-        let (capability, name) = self.name(&node, shard);
-        let offer = self.offer(node.id, name, len, None);
-        let make = |link: &Link| {
-            NodeRequest::PutBegin(Signed::new(&offer, &capability, self.client.settings.network, &link.session))
-        };
-        match self.client.pool.call(&node, make, None).await? {
-            // The sender starts at once: its signs of life bridge the time that other nodes take to get ready.
-            (NodeReply::PutReady { have: 0, .. }, lease) => {
-                let sender = send(&self.client.rt, lease, shard, self.client.settings.timeout);
-                Ok(Open { sender, node, name })
-            }
-            _ => Err(LinkError::Protocol("no readiness for a new shard")),
-        }
-    }
-
-    async fn store_stream(
-        &self,
-        first: (Plaintext, bool),
-        reader: &mut ContentReader<'_>,
-        shard_len: Option<u64>,
-        nodes: &[UploadNode],
-        total: Option<u64>,
-    ) -> Result<Vec<Stored>, Failed> {
-        let open = self.place(nodes, |shard, node| self.begin(shard, node, shard_len)).await?;
-        let mut senders = Vec::with_capacity(open.len());
-        let mut places = Vec::with_capacity(open.len());
-        for Open { sender, node, name } in open {
-            places.push((node, name));
-            senders.push(sender);
-        }
-        let failed = |(node, name): &(NodePlace, ShardName), error: LinkError| {
-            let kind = FaultKind::Peer(error.problem());
-            Failed::Node(Fault::new(node.id, &node.hint, Some(name.index), kind), error)
-        };
-        match self.feed(first, reader, &senders, total).await {
-            Ok(()) => {}
-            Err(Stopped::Source(error)) => return Err(Failed::For(error)),
-            Err(Stopped::Sender(shard)) => {
-                let error = senders.swap_remove(shard).finish().await.err().unwrap_or(LinkError::Closed);
-                return Err(failed(&places[shard], error));
-            }
-        }
-        let mut stored = Vec::with_capacity(senders.len());
-        for ((sender, place), done) in senders.into_iter().zip(places).zip(1_u64..) {
-            let Sent { reply, root, len, lease } = sender.finish().await.map_err(|error| failed(&place, error))?;
-            self.check_receipt(&reply, place.0.id, place.1, root, len).map_err(|error| failed(&place, error))?;
-            let (node, name) = place;
-            self.client.pool.give_back(node.id, lease);
-            let size = reader.size();
-            self.report(size, size.saturating_mul(done) / self.order.scheme.shards() as u64, Some(size));
-            stored.push(Stored { node, root, generation: name.generation });
-        }
-        Ok(stored)
-    }
-
-    /// Reads, seals and codes batch after batch and hands each to every sender.
-    async fn feed(
-        &self,
-        first: (Plaintext, bool),
-        reader: &mut ContentReader<'_>,
-        senders: &[Sender],
-        total: Option<u64>,
-    ) -> Result<(), Stopped> {
-        use futures_util::stream::{FuturesOrdered, StreamExt};
+    /// Gives every shard that is nowhere a node.
+    async fn deal(&mut self) -> Result<()> {
         let rt = &self.client.rt;
-        let depth = rt.cpu_threads() + 1;
-        let mut jobs = FuturesOrdered::new();
-        let mut next = Some(first);
-        loop {
-            while let Some((plain, last)) = next.take() {
-                let sealer = Sealer::new(&self.key);
-                jobs.push_back(rt.cpu(move || Batch { stripes: Stripes::encode(plain.seal(&sealer, last)), last }));
-                if jobs.len() >= depth {
-                    break;
-                }
-                next = reader.next().await?;
-            }
-            let Some(batch) = jobs.next().await else { return Ok(()) };
-            let batch = Arc::new(batch);
-            for (shard, sender) in senders.iter().enumerate() {
-                sender.give(batch.clone()).await.map_err(|_| Stopped::Sender(shard))?;
-            }
-            self.report(reader.size(), 0, total);
-            next = reader.next().await?;
-        }
-    }
-
-    fn report(&self, done: u64, durable: u64, total: Option<u64>) {
-        let elapsed = self.client.rt.uptime().saturating_sub(self.started);
-        self.order.reporter.progress(Progress {
-            bytes_done: done,
-            bytes_durable: durable,
-            bytes_total: total,
-            elapsed,
+        let filled = self.places.fill(|| u32::from_be_bytes(rt.random()))?;
+        let offered = filled.iter().filter_map(|&shard| {
+            let (node, generation) = self.places.offer(shard)?;
+            Some(Offered { index: u8::try_from(shard).ok()?, node: node.clone(), generation })
         });
-    }
-
-    fn check_receipt(
-        &self,
-        reply: &NodeReply,
-        node: NodeId,
-        name: ShardName,
-        root: ShardRoot,
-        len: u64,
-    ) -> Result<(), LinkError> {
-        let NodeReply::Stored(signed) = reply else { return Err(LinkError::Protocol("no receipt for a shard")) };
-        let receipt = signed.receipt(self.client.settings.network).ok_or(LinkError::Protocol("a forged receipt"))?;
-        let Receipt { node: by, name: of, root: stored, len: held, lease_until, .. } = receipt;
-        if (by, of, stored, held) != (node, name, root, len) || lease_until <= self.client.rt.now() {
-            return Err(LinkError::Protocol("a receipt for something else"));
-        }
+        let offers = self.offers.announce(offered.collect()).await?;
+        self.current.extend(filled.into_iter().zip(offers));
         Ok(())
     }
 
-    fn manifest(&self, content: Content, stored: &[Stored]) -> Result<Manifest> {
-        let shard_len = self.shape(content.padded)?.shard_len();
-        let manifest = self.draft(content, shard_len, stored);
+    /// A content is as far as the shard that is least far.
+    fn note_held(&mut self, lanes: &BTreeMap<usize, Lane>, pass: usize) {
+        if pass == 0 {
+            self.held = lanes.values().map(|lane| lane.held * BLOCK_LEN as u64).sum();
+            let least = lanes.values().map(|lane| lane.held).min().unwrap_or(0);
+            self.done = least.saturating_mul(self.order.scheme.segment_len() as u64);
+        }
+    }
+
+    /// Opens a PUT for every shard that is not durable: no body travels before all nodes have said that they will take it.
+    async fn open(&mut self, len: Option<u64>) -> Result<BTreeMap<usize, Lane>> {
+        let mut lanes: BTreeMap<usize, Lane> = BTreeMap::new();
+        loop {
+            self.deal().await?;
+            // A node that was given up meanwhile has lost all its shards.
+            lanes.retain(|shard, lane| {
+                self.places.offer(*shard).is_some_and(|(_, generation)| generation == lane.generation)
+            });
+            let due: Vec<usize> =
+                self.places.missing().into_iter().filter(|shard| !lanes.contains_key(shard)).collect();
+            if due.is_empty() {
+                return Ok(lanes);
+            }
+            let begun = due.iter().map(|shard| self.begin(*shard, len));
+            for (shard, result) in due.iter().zip(join_all(begun).await) {
+                match result {
+                    Ok((lane, blocks)) => {
+                        if blocks > 0 {
+                            self.places.advanced(*shard);
+                        }
+                        if let Some(offer) = self.current.get_mut(shard) {
+                            offer.made();
+                        }
+                        lanes.insert(*shard, lane);
+                    }
+                    Err(error) => self.failed(*shard, &error, false),
+                }
+            }
+        }
+    }
+
+    /// The way to one node, and how many blocks that node has.
+    async fn begin(&self, shard: usize, len: Option<u64>) -> Result<(Lane, u64), LinkError> {
+        let offer = self.current.get(&shard).ok_or(LinkError::Protocol("a shard that is nowhere"))?;
+        let generation = offer.name.generation;
+        Ok(match self.offers.begin(offer, len).await? {
+            // The sender starts at once: its signs of life bridge the time that other nodes take to get ready.
+            Answer::Ready(lease, held) => {
+                let sender = send(&self.client.rt, lease, shard, held, self.client.settings.timeout);
+                (Lane::sending(generation, sender, held.blocks), held.blocks)
+            }
+            Answer::Stored(root, len) => {
+                let blocks = len.div_ceil(BLOCK_LEN as u64);
+                (Lane::checking(generation, Held { blocks, root }, len), blocks)
+            }
+        })
+    }
+
+    /// A node did not take a shard. Warns when it is given up.
+    pub(super) fn failed(&mut self, shard: usize, error: &LinkError, midway: bool) {
+        tracing::debug!(shard, midway, %error, "a node did not take a shard");
+        self.fault = self.places.fault_of(shard, error.problem());
+        let fault = self.places.fail(shard, error, midway);
+        self.warn(fault);
+    }
+
+    /// Warns that a node is given up for others.
+    pub(super) fn warn(&self, fault: Option<Fault>) {
+        if let Some(Fault { node, address, shard, .. }) = fault.filter(|_| self.places.is_possible()) {
+            self.order.reporter.warn(Warning { code: WarningCode::NodeReplaced, node, address, shard });
+        }
+    }
+
+    /// What to make of a node that holds other bytes than are sent.
+    pub(super) fn changed(&mut self, shard: usize) -> Result<(), Failed> {
+        if self.resumed {
+            return Err(Failed::Changed);
+        }
+        self.failed(shard, &LinkError::Protocol("a node holds other bytes than it was sent"), false);
+        Ok(())
+    }
+
+    /// Checks a node's answer to a whole shard.
+    pub(super) fn accept(&mut self, shard: usize, sent: &super::send::Sent) -> Result<(), LinkError> {
+        let offer = self.current.get(&shard).ok_or(LinkError::Protocol("a shard that is nowhere"))?;
+        if self.offers.receipt(&sent.reply, offer)? != (sent.root, sent.len) {
+            return Err(LinkError::Protocol("a receipt for something else"));
+        }
+        self.places.store(shard, sent.root);
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self, done: u64, durable: u64, total: Option<u64>) {
+        self.done = self.done.max(done).min(total.unwrap_or(u64::MAX));
+        self.order.reporter.progress(Progress {
+            bytes_done: self.done,
+            bytes_durable: durable,
+            bytes_total: total,
+            elapsed: self.client.rt.uptime().saturating_sub(self.started),
+        });
+    }
+
+    /// Seals and codes a batch.
+    pub(super) fn batch(&self, plain: Plaintext, last: bool) -> impl Future<Output = Batch> + Send + use<> {
+        let sealer = Sealer::new(self.offers.key());
+        self.client.rt.cpu(move || Batch { stripes: Stripes::encode(plain.seal(&sealer, last)), last })
+    }
+
+    fn manifest(&self, content: Content) -> Result<Manifest> {
+        let manifest = self.draft(content, self.order.shape(content.padded)?.shard_len());
         manifest.validate()?;
         if manifest.tolerates() < self.client.settings.tolerate {
             return Err(Error::Internal { what: "the shards were placed with less tolerance than asked for" });
@@ -354,62 +336,82 @@ impl<'a> Upload<'a> {
         Ok(manifest)
     }
 
-    fn draft(&self, content: Content, shard_len: u64, stored: &[Stored]) -> Manifest {
-        let mut nodes: Vec<NodePlace> = Vec::new();
-        let mut shards = Vec::with_capacity(stored.len());
-        for shard in stored {
-            let at = nodes.iter().position(|node| node.id == shard.node.id).unwrap_or_else(|| {
-                nodes.push(shard.node.clone());
-                nodes.len() - 1
-            });
-            let node = u8::try_from(at).unwrap_or(u8::MAX);
-            shards.push(ShardPlace { root: shard.root, node, generation: shard.generation });
+    /// The manifest as far as it is known: a shard that is not durable has a root that nothing matches.
+    fn draft(&self, content: Content, shard_len: u64) -> Manifest {
+        let nowhere = (ShardRoot::new([0; 32]), 0);
+        let shards = (0..self.order.scheme.shards()).map(|shard| match self.places.receipt(shard) {
+            Some((node, root, generation)) => (Some(node.clone()), root, generation),
+            None => (None, nowhere.0, nowhere.1),
+        });
+        manifest(self.order, self.offers.key(), content, shard_len, shards.collect(), self.client.rt.now())
+    }
+
+    /// Ends with success: the log of the operation, for what follows.
+    pub(super) fn succeed(self, manifest: &Manifest) -> Option<Notes> {
+        self.offers.succeed(manifest)
+    }
+}
+
+/// Root and bytes of one shard.
+fn whole(stripes: &Stripes, shard: usize) -> Result<(ShardRoot, Vec<u8>), LinkError> {
+    let mut tree = TreeBuilder::new();
+    (0..stripes.count()).for_each(|at| tree.push(stripes.leaf(at, shard), |_| ()));
+    let root = tree.root().ok_or(LinkError::Protocol("a shard without blocks"))?;
+    Ok((root, (0..stripes.count()).flat_map(|at| stripes.block(at, shard)).copied().collect()))
+}
+
+/// The nodes to use for a source of `len` bytes, if that is known, best first: those that are full by their own account come last.
+pub(super) async fn candidates(client: &Arc<Shared>, order: &Order, len: Option<u64>) -> Result<Vec<UploadNode>> {
+    let shard_len = len.map(|len| order.shard_len(len)).transpose()?;
+    // The builder and `Put` refuse what no number of nodes can tolerate.
+    let needed = nodes_needed(order.scheme, client.settings.tolerate).unwrap_or(usize::MAX);
+    let mut nodes = client.directory.upload_nodes(needed).await?;
+    let share = order.scheme.shards().div_ceil(nodes.len().max(1)) as u64;
+    let wanted = shard_len.unwrap_or(0).saturating_mul(share);
+    nodes.sort_by_key(|node| node.free < wanted);
+    // What would not fit in a record is refused before anything travels.
+    let content = Content { size: u64::MAX >> 8, padded: u64::MAX >> 8, hash: [0; 32] };
+    let longest = (0..order.scheme.shards()).filter_map(|shard| nodes.get(shard % nodes.len().max(1)));
+    let longest: Vec<_> = longest.map(|node| (Some(node.place.clone()), ShardRoot::new([0; 32]), u32::MAX)).collect();
+    if longest.len() == order.scheme.shards() {
+        let key = ContentKey::new([0; 32]);
+        check_record_len(&manifest(order, &key, content, 0, longest, client.rt.now()))?;
+    }
+    Ok(nodes)
+}
+
+fn manifest(
+    order: &Order,
+    key: &ContentKey,
+    content: Content,
+    shard_len: u64,
+    stored: Vec<(Option<NodePlace>, ShardRoot, u32)>,
+    created: crate::rt::Timestamp,
+) -> Manifest {
+    let mut nodes: Vec<NodePlace> = Vec::new();
+    for node in stored.iter().filter_map(|(node, ..)| node.as_ref()) {
+        if nodes.iter().all(|known| known.id != node.id) {
+            nodes.push(node.clone());
         }
-        Manifest {
-            content_key: self.key.clone(),
-            size: content.size,
-            padded: content.padded,
-            suite: SUITE_CMAC_SIV,
-            codec: CODEC_REED_SOLOMON,
-            scheme: self.order.scheme,
-            padding: self.order.padding,
-            shard_len,
-            shards,
-            nodes,
-            content_hash: content.hash,
-            created: self.client.rt.now(),
-            path: self.order.path.clone(),
-            attributes: self.order.attributes.clone(),
-        }
     }
-}
-
-/// An attempt that failed, or was dropped by whoever waited for it, leaves nothing behind.
-impl Drop for Upload<'_> {
-    fn drop(&mut self) {
-        let offered = std::mem::take(&mut *self.offered());
-        let shards = offered.into_iter().map(|(node, name)| Abandoned::new(&self.key, node, name)).collect();
-        self.client.retire(shards, Reporter::default());
+    let shards = stored.iter().map(|(node, root, generation)| {
+        let at = nodes.iter().position(|known| node.as_ref().is_some_and(|node| node.id == known.id)).unwrap_or(0);
+        ShardPlace { root: *root, node: u8::try_from(at).unwrap_or(u8::MAX), generation: *generation }
+    });
+    Manifest {
+        content_key: key.clone(),
+        size: content.size,
+        padded: content.padded,
+        suite: SUITE_CMAC_SIV,
+        codec: CODEC_REED_SOLOMON,
+        scheme: order.scheme,
+        padding: order.padding,
+        shard_len,
+        shards: shards.collect(),
+        nodes,
+        content_hash: content.hash,
+        created,
+        path: order.path.clone(),
+        attributes: order.attributes.clone(),
     }
-}
-
-/// Why no more batches could be handed on.
-enum Stopped {
-    /// The source failed.
-    Source(Error),
-    /// The sender of this shard has ended, and knows why.
-    Sender(usize),
-}
-
-impl From<Error> for Stopped {
-    fn from(error: Error) -> Self {
-        Self::Source(error)
-    }
-}
-
-/// A PUT that its node is ready for.
-struct Open {
-    sender: Sender,
-    node: NodePlace,
-    name: ShardName,
 }
