@@ -134,6 +134,9 @@ pub(crate) struct Put {
     /// Replace this version and no other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) if_version: Option<u32>,
+    /// Start over, instead of going on where an earlier put of the same file ended
+    #[arg(long)]
+    pub(crate) no_resume: bool,
     /// Data and parity shards: 4+2 costs 1.5 times the bytes [default: 4+2]
     #[arg(long, value_name = "K+M", value_parser = check::scheme)]
     pub(crate) scheme: Option<String>,

@@ -63,7 +63,11 @@ async fn one(context: &Context, source: Source, path: FilePath, total: Option<u6
     let head = &committed.head;
     let (name, amount) = (text::harmless(path.as_str()), text::amount(head.size, elapsed));
     let nodes = text::count(node_count(&committed), "node");
-    out.note(&format!("stored {name}: version {}, {amount}, on {nodes}", head.version));
+    let resumed = match committed.resumed {
+        0 => String::new(),
+        held => format!(" ({} % of it was there already)", held.saturating_mul(100) / committed.stored.max(1)),
+    };
+    out.note(&format!("stored {name}: version {}, {amount}, on {nodes}{resumed}", head.version));
     Ok(())
 }
 

@@ -126,6 +126,8 @@ pub(crate) struct ResultEvent {
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumed: Option<u64>,
     seconds: f64,
     nodes: Vec<NodeName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +156,8 @@ fn node_names(head: &Head) -> Vec<NodeName> {
 impl ResultEvent {
     /// A put that is durable.
     pub(crate) fn put(committed: &Committed, seconds: f64) -> Self {
-        Self { stored: Some(committed.stored), ..Self::new("dstore.put/1", &committed.head, seconds) }
+        let resumed = Some(committed.resumed).filter(|resumed| *resumed > 0);
+        Self { stored: Some(committed.stored), resumed, ..Self::new("dstore.put/1", &committed.head, seconds) }
     }
 
     /// A get that is whole; `dst` is the local file, if there is one.
@@ -171,6 +174,7 @@ impl ResultEvent {
             version: head.version,
             size: head.size,
             stored: None,
+            resumed: None,
             seconds,
             nodes: node_names(head),
             dst: None,

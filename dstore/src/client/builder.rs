@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) memory: usize,
     pub(crate) hedge_after: Duration,
     pub(crate) journal: SharedJournal,
+    pub(crate) resume: bool,
 }
 
 /// The least memory with which a transfer works, bytes.
@@ -55,6 +56,7 @@ impl Default for ClientBuilder {
                 memory: 48 << 20,
                 hedge_after: Duration::from_secs(1),
                 journal: None,
+                resume: true,
             },
             owner: None,
             ledger: None,
@@ -129,10 +131,18 @@ impl ClientBuilder {
         self
     }
 
-    /// Where unfinished work is noted, so that a put goes on where a crash, an interrupt or a failure ended it, and what
-    /// it left behind is cleared away. Default: nowhere; then a put starts over. Several clients may share one.
+    /// Where unfinished work is noted, so that what a crash, an interrupt or a failure left behind is gone on with, or
+    /// cleared away. Default: nowhere; then what a killed process left at nodes stays there until its lease ends.
+    /// Several clients may share one.
     pub fn journal(mut self, journal: impl Journal) -> Self {
         self.settings.journal = Some(Arc::new(journal));
+        self
+    }
+
+    /// Whether a put goes on where an earlier one of the same bytes to the same path ended, and, when it fails or is dropped,
+    /// leaves to a later one for 23 hours what nodes have of it. Default: yes, with a journal and a source that can be read again.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.settings.resume = resume;
         self
     }
 

@@ -42,7 +42,6 @@ pub struct Put {
     scheme: Option<Scheme>,
     padding: Option<Padding>,
     attributes: Vec<(String, String)>,
-    resume: bool,
     reporter: Reporter,
 }
 
@@ -56,7 +55,6 @@ impl Put {
             scheme: None,
             padding: None,
             attributes: Vec::new(),
-            resume: true,
             reporter: Reporter::default(),
         }
     }
@@ -82,13 +80,6 @@ impl Put {
     /// Adds a name and a value of the user's own: at most 64, 2 KiB together. They are sealed like the rest.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.push((name.into(), value.into()));
-        self
-    }
-
-    /// Whether it goes on where an earlier put of the same bytes ended, and leaves what nodes have for a later one when it
-    /// fails. Default: yes, with a [journal](crate::ClientBuilder::journal) and a source that can be read again.
-    pub fn resume(mut self, resume: bool) -> Self {
-        self.resume = resume;
         self
     }
 
@@ -130,10 +121,7 @@ impl Put {
         };
         let turn = client.puts.acquire().await;
         let mut source = self.source.open(&client.rt).await?;
-        let mut left = match self.resume {
-            true => settle::earlier(client, &order, &slot, &mut source).await?,
-            false => None,
-        };
+        let mut left = settle::earlier(client, &order, &slot, &mut source).await?;
         if let Some(Earlier::Committed(manifest, version, notes)) = left {
             client.retire(Vec::new(), order.reporter, Some(notes));
             return Ok(committed(&slot, version, &manifest, stored_len(&manifest)));
@@ -142,7 +130,7 @@ impl Put {
         let (manifest, mut notes, resumed) = loop {
             let mut upload = begin(client, &order, (source.len(), source.mark()), left.take()).await?;
             // What is left of it is of use to the same put later on, if that can read its source again.
-            upload.offers.kept = self.resume && client.settings.journal.is_some() && source.mark().is_some();
+            upload.offers.kept = client.settings.resume && client.settings.journal.is_some() && source.mark().is_some();
             match upload.run(&mut source).await {
                 Ok(manifest) => {
                     let resumed = upload.held;

@@ -118,7 +118,7 @@ pub(super) async fn earlier(
     slot: &Slot,
     source: &mut OpenSource,
 ) -> Result<Option<Earlier>> {
-    let Some(mark) = source.mark() else { return Ok(None) };
+    let Some(mark) = source.mark().filter(|_| client.settings.resume) else { return Ok(None) };
     // A start of this client may be looking at the same logs.
     let _ = client.settled.recv().await;
     let now = client.rt.now();

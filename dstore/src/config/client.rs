@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use super::{Config, Key, Origin};
 use crate::client::{Client, ClientBuilder};
 use crate::error::{Error, Result};
+use crate::journal::DiskJournal;
 use crate::keys::Owner;
 use crate::ledger::{LocalLedger, MemoryLedger};
+use crate::rt::Rt;
 use crate::scheme::{Padding, Scheme};
 
 /// The owner's key in a client's folder.
 pub const OWNER_FILE: &str = "owner.key";
 /// The local ledger in a client's folder.
 pub const LEDGER_FILE: &str = "ledger.db";
+/// Notes of unfinished work in a client's folder.
+pub const JOURNAL_FOLDER: &str = "journal";
 /// The settings in the folder of a client, node or registry.
 pub const CONFIG_FILE: &str = "config.toml";
 
@@ -129,9 +133,12 @@ pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
     if let Some(padding) = config.parsed(&Key::PADDING, padding)? {
         builder = builder.padding(padding);
     }
+    builder = builder.resume(!config.is_on(&Key::NO_RESUME)?);
     Ok(match ledger_kind(config)? {
         LedgerKind::Local => {
             create_private(dir)?;
+            let journal = DiskJournal::new(dir.join(JOURNAL_FOLDER), Rt::default());
+            let builder = builder.journal(journal);
             builder.ledger(LocalLedger::open(dir.join(LEDGER_FILE))?)
         }
         LedgerKind::Memory => builder.ledger(MemoryLedger::default()),

@@ -75,6 +75,8 @@ keys! {
     MODE = "mode", "DSTORE_MODE", Everywhere, "overwrite";
     /// The version that `--mode update` replaces.
     IF_VERSION = "if_version", "DSTORE_IF_VERSION", NotInFile;
+    /// Whether puts start over, instead of going on where an earlier one ended.
+    NO_RESUME = "no_resume", "DSTORE_NO_RESUME", Everywhere, "false";
     /// Machine-readable output.
     JSON = "json", "DSTORE_JSON", Everywhere, "false";
     /// Progress bars: `auto`, `always` or `never`.

@@ -4,61 +4,94 @@ use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written};
 use crate::rt::BoxFuture;
 
-/// A ledger that reads as usual and refuses every write, as one whose chain is down.
+/// A ledger that reads as usual, and whose writes fail.
 #[derive(Debug)]
-pub struct BrokenLedger<L>(L);
-
-impl<L: Ledger> BrokenLedger<L> {
-    /// Breaks `ledger` for writes.
-    #[must_use]
-    pub fn new(ledger: L) -> Self {
-        Self(ledger)
-    }
+pub struct BrokenLedger<L> {
+    ledger: L,
+    defect: Defect,
 }
 
-fn refused() -> BoxFuture<'static, Result<Written, LedgerError>> {
-    Box::pin(async { Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None }) })
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Defect {
+    Refuses,
+    Loses,
+    IsMute,
+}
+
+impl<L: Ledger> BrokenLedger<L> {
+    /// Every write is refused, as by a chain that is down.
+    #[must_use]
+    pub fn new(ledger: L) -> Self {
+        Self { ledger, defect: Defect::Refuses }
+    }
+
+    /// No write arrives, and none is answered.
+    #[must_use]
+    pub fn silent(ledger: L) -> Self {
+        Self { ledger, defect: Defect::Loses }
+    }
+
+    /// Every write takes effect, and none is answered.
+    #[must_use]
+    pub fn mute(ledger: L) -> Self {
+        Self { ledger, defect: Defect::IsMute }
+    }
+
+    async fn fail(&self, write: BoxFuture<'_, Result<Written, LedgerError>>) -> Result<Written, LedgerError> {
+        let unknown = || LedgerError::Unknown { what: "broken for a test".to_owned(), source: None };
+        match self.defect {
+            Defect::Refuses => Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None }),
+            Defect::Loses => Err(unknown()),
+            Defect::IsMute => write.await.and_then(|_| Err(unknown())),
+        }
+    }
 }
 
 impl<L: Ledger> Ledger for BrokenLedger<L> {
     fn id(&self) -> LedgerId {
-        self.0.id()
+        self.ledger.id()
     }
 
-    fn put(&self, _: OwnerId, _: PathSalt, _: u32, _: Vec<u8>) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        refused()
+    fn put(
+        &self,
+        owner: OwnerId,
+        salt: PathSalt,
+        expected: u32,
+        record: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
+        Box::pin(self.fail(self.ledger.put(owner, salt, expected, record)))
     }
 
     fn rename(
         &self,
-        _: OwnerId,
-        _: PathSalt,
-        _: u32,
-        _: PathSalt,
-        _: u32,
-        _: Vec<u8>,
+        owner: OwnerId,
+        from: PathSalt,
+        expected_from: u32,
+        to: PathSalt,
+        expected_to: u32,
+        record: Vec<u8>,
     ) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        refused()
+        Box::pin(self.fail(self.ledger.rename(owner, from, expected_from, to, expected_to, record)))
     }
 
-    fn remove(&self, _: OwnerId, _: PathSalt, _: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        refused()
+    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
+        Box::pin(self.fail(self.ledger.remove(owner, salt, expected)))
     }
 
     fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
-        self.0.get(file_id)
+        self.ledger.get(file_id)
     }
 
     fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.0.history(file_id)
+        self.ledger.history(file_id)
     }
 
     fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>> {
-        self.0.list(owner, cursor)
+        self.ledger.list(owner, cursor)
     }
 
     fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.0.wait(written, finality)
+        self.ledger.wait(written, finality)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {

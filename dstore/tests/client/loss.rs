@@ -280,6 +280,30 @@ fn a_node_that_dies_during_a_put_of_a_stream_ends_it_whole() {
     });
 }
 
+/// Its bytes are gone: what the lost node had is made again from the shards that the others have.
+#[test]
+fn a_node_that_dies_during_a_put_of_a_stream_is_replaced_by_a_spare_one() {
+    use std::sync::{Arc, Mutex};
+    block_on(async {
+        for victim in 0..4 {
+            let (cluster, client) = cluster_of(4).await;
+            let cluster = Arc::new(Mutex::new(cluster));
+            let killer = cluster.clone();
+            let content = noise(20_000_000);
+            let act = Some(move || killer.lock().expect("no panic").kill(victim));
+            let trap = Trap { bytes: content.clone(), at: 0, sprung_at: 8_000_000, act };
+            let warnings = Warnings::default();
+            let put = client.put("x", dstore::Source::reader(trap)).warnings(warnings.hook());
+            let committed = put.await.expect("stored on the other three");
+            let cluster = Arc::into_inner(cluster).expect("the source is gone").into_inner().expect("no panic");
+            assert!(committed.head.shards.iter().all(|shard| shard.node != cluster.node_id(victim)));
+            assert!(warnings.codes().contains(&WarningCode::NodeReplaced));
+            assert_eq!(committed.head.tolerates_nodes, 1);
+            assert!(client.get("x").bytes().await.expect("read") == content);
+        }
+    });
+}
+
 #[test]
 fn a_node_that_dies_during_a_put_of_a_file_is_replaced_by_a_spare_one() {
     use std::sync::{Arc, Mutex};

@@ -5,6 +5,7 @@ mod executors;
 mod loss;
 mod ranges;
 mod refusals;
+mod resume;
 mod secrecy;
 mod sources;
 mod versions;
