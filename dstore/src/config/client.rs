@@ -16,7 +16,7 @@ pub const OWNER_FILE: &str = "owner.key";
 /// The local ledger in a client's folder.
 pub const LEDGER_FILE: &str = "ledger.db";
 /// Notes of unfinished work in a client's folder.
-pub const JOURNAL_FOLDER: &str = "journal";
+const JOURNAL_FOLDER: &str = "journal";
 /// The settings in the folder of a client, node or registry.
 pub const CONFIG_FILE: &str = "config.toml";
 

@@ -1,6 +1,7 @@
 //! What a client promises, on a whole network in memory.
 
 mod ancestor;
+mod crash;
 mod executors;
 mod loss;
 mod ranges;
