@@ -275,7 +275,7 @@ fn read(file: &String) -> String {
 
 /// A file of its own for the unit tests of a module.
 fn is_tests(file: &str) -> bool {
-    file.ends_with("/tests.rs")
+    file.ends_with("/tests.rs") || file.contains("/tests/")
 }
 
 fn is_library(file: &str) -> bool {

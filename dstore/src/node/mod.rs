@@ -49,6 +49,8 @@ struct NodeConfig {
     quota_bytes: u64,
     quota_shards: u64,
     retire_for: Duration,
+    open_for: Duration,
+    max_open: u64,
     grace: Duration,
     open_to_strangers: bool,
     limits: Limits,
@@ -100,6 +102,8 @@ impl Default for StorageNodeBuilder {
                 quota_bytes: u64::MAX,
                 quota_shards: 1 << 20,
                 retire_for: Duration::from_secs(24 * 3600),
+                open_for: Duration::from_secs(24 * 3600),
+                max_open: 1_024,
                 grace: Duration::from_secs(7 * 24 * 3600),
                 open_to_strangers: false,
                 limits: Limits::default(),
@@ -185,6 +189,18 @@ impl StorageNodeBuilder {
     /// How long a deleted shard still serves readers that started before. Default 24 h.
     pub fn retire_for(mut self, time: Duration) -> Self {
         self.config.retire_for = time;
+        self
+    }
+
+    /// How long a put whose connection ended is kept open, for its client to go on with. Default 24 h.
+    pub fn open_for(mut self, time: Duration) -> Self {
+        self.config.open_for = time;
+        self
+    }
+
+    /// Puts that one client key may have open here, those under way included. Default 1,024.
+    pub fn max_open(mut self, puts: u64) -> Self {
+        self.config.max_open = puts;
         self
     }
 

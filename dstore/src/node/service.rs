@@ -2,15 +2,15 @@
 //!
 //! Invariant: nothing is answered as stored before the store has made it durable, and every refusal is a number.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::TryFutureExt;
-use futures_util::future::try_join;
+use futures_util::future::{Either, select};
 
 use super::NodeCore;
 use super::authority::{Authority, lease_until};
 use crate::id::ShardRoot;
-use crate::merkle::BlockRange;
+use crate::merkle::{BLOCK_LEN, BlockRange};
 use crate::net::{Body, Link, LinkError, Service, Serving};
 use crate::proto::{
     BlockRequest, Deletion, MAX_READ_BLOCKS, MAX_SMALL_LEN, NodeInfo, NodeReply, NodeRequest, PutEnd, PutOffer,
@@ -163,15 +163,35 @@ impl Connection {
         }
     }
 
-    /// Refuses what would take the peer's account over its quota, and everything while draining.
+    /// Refuses everything new while draining.
+    fn check_draining(&self) -> Result<(), Refusal> {
+        if self.node.draining.load(std::sync::atomic::Ordering::Relaxed) { Err(Refusal::NoSpace) } else { Ok(()) }
+    }
+
+    /// Refuses what would take the peer's account over its quota.
     async fn check_quota(&self, len: u64) -> Result<(), Refusal> {
-        if self.node.draining.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Refusal::NoSpace);
-        }
         let config = &self.node.config;
         let usage = self.node.store.account_usage(self.link.peer).await.map_err(|error| refusal(&error))?;
         let fits = usage.used.saturating_add(len) <= config.quota_bytes && usage.shards < config.quota_shards;
         if fits { Ok(()) } else { Err(Refusal::Quota) }
+    }
+
+    /// As [`Connection::check_quota`], for a put that is begun, or taken up: what is set aside for it counts already.
+    async fn check_begin(&self, offer: &PutOffer) -> Result<(), Refusal> {
+        let failed = |error: StoreError| refusal(&error);
+        let open = self.node.store.open_shard(offer.name.id()).await.map_err(failed)?;
+        if open.is_none() {
+            self.check_draining()?;
+        }
+        let len = offer.len.unwrap_or(0);
+        let Some(ours) = open.filter(|open| open.account == self.link.peer) else {
+            let usage = self.node.store.account_usage(self.link.peer).await.map_err(failed)?;
+            if usage.open >= self.node.config.max_open {
+                return Err(Refusal::Quota);
+            }
+            return self.check_quota(len.max(open.map_or(0, |open| open.held))).await;
+        };
+        self.check_quota(len.saturating_sub(ours.reserved)).await
     }
 
     async fn put_small(&mut self, signed: &Signed<PutOffer>) -> Result<NodeReply, Failure> {
@@ -186,6 +206,7 @@ impl Connection {
         if offer.len != Some(body.len() as u64) || body.len() > MAX_SMALL_LEN {
             return Err(Refusal::Mismatch.into());
         }
+        self.check_draining()?;
         self.check_quota(body.len() as u64).await?;
         let until = lease_until(self.node.rt.now(), offer.lease);
         let stored = match self.node.store.put_small(self.key(&offer), root, until, body).await {
@@ -197,58 +218,85 @@ impl Connection {
 
     async fn put(&mut self, signed: &Signed<PutOffer>) -> Result<NodeReply, Failure> {
         let offer = self.authority.offer(signed)?;
-        self.check_quota(offer.len.unwrap_or(0)).await?;
-        let mut writer = match self.node.store.begin(self.key(&offer), offer.len).await {
+        self.check_begin(&offer).await?;
+        let mut writer = match self.node.store.begin(self.key(&offer), offer.len, self.node.rt.now()).await {
             Err(StoreError::Exists(stored)) if stored.state == ShardState::Live => {
                 return Ok(self.receipt(&offer.name, &stored));
             }
             other => other?,
         };
-        self.link.writer.control(&encode(&NodeReply::PutReady { have: 0, root: ShardRoot::of(&[]) }));
+        let have = writer.len() / BLOCK_LEN as u64;
+        self.link.writer.control(&encode(&NodeReply::PutReady { have, root: writer.root() }));
         self.link.writer.flush().await?;
-        let root = self.receive(writer.as_mut(), &offer).await?;
+        let root = match self.receive(writer.as_mut(), &offer).await {
+            Err(Failure::RefusedMidway(refusal)) => {
+                // It cannot go on here: nobody should have to delete it to have the room back.
+                writer.discard().await;
+                return Err(Failure::RefusedMidway(refusal));
+            }
+            received => received?,
+        };
         let until = lease_until(self.node.rt.now(), offer.lease);
-        let stored = writer.finish(root, until).await?;
+        let stored = match writer.finish(root, until).await {
+            // Another connection has put the same bytes meanwhile.
+            Err(StoreError::Exists(stored)) if stored.state == ShardState::Live && stored.root == root => *stored,
+            other => other?,
+        };
         Ok(self.receipt(&offer.name, &stored))
     }
 
-    /// Takes a body and its root: the next megabyte arrives while the last one is written.
+    /// Takes a body and its root: the next megabyte arrives while the last one is written. When the connection ends
+    /// inside the body, what arrived of it is written.
     async fn receive(&mut self, writer: &mut dyn ShardWriter, offer: &PutOffer) -> Result<ShardRoot, Failure> {
         let midway = |error: StoreError| Failure::RefusedMidway(refusal(&error));
-        let mut next = self.gather().await?;
+        let mut next = self.gather().await;
         loop {
             let (bytes, body) = next;
             if offer.len.is_none() {
                 // A stream's length is not known beforehand: its quota is taken as it grows. What was written before counts already.
                 self.check_quota(bytes.len() as u64).await.map_err(Failure::RefusedMidway)?;
             }
-            if body == Body::End {
+            if !matches!(body, Ok(Body::More)) {
                 if !bytes.is_empty() {
                     writer.append(bytes).await.map_err(midway)?;
                 }
+                body?;
                 break;
             }
-            let written = writer.append(bytes).map_err(midway);
-            ((), next) = try_join(written, self.gather().map_err(Failure::from)).await?;
+            let written = writer.append(bytes);
+            let gathered = pin!(self.gather());
+            next = match select(written, gathered).await {
+                Either::Left((written, gathered)) => {
+                    written.map_err(midway)?;
+                    gathered.await
+                }
+                Either::Right((gathered, written)) => {
+                    written.await.map_err(midway)?;
+                    gathered
+                }
+            };
         }
         let end = self.link.reader.control(crate::proto::MAX_CONTROL_LEN, self.node.config.limits.idle_timeout).await?;
         let end: PutEnd = decode("end of a put", &end).map_err(|_| Refusal::Malformed)?;
         Ok(end.root)
     }
 
-    /// The next piece of a body: whole blocks, except at its end.
-    async fn gather(&mut self) -> Result<(Vec<u8>, Body), LinkError> {
+    /// The next piece of a body, and whether it ends with it: whole blocks, except at the end of the body itself.
+    async fn gather(&mut self) -> (Vec<u8>, Result<Body, LinkError>) {
         let mut bytes = Vec::with_capacity(APPEND_LEN + crate::net::MAX_DATA_LEN);
-        loop {
-            let body = self.link.reader.data(&mut bytes).await?;
-            let whole = bytes.len().is_multiple_of(crate::merkle::BLOCK_LEN);
-            if body == Body::End || (whole && bytes.len() >= APPEND_LEN) {
-                return Ok((bytes, body));
+        let body = loop {
+            match self.link.reader.data(&mut bytes).await {
+                Ok(Body::More) if bytes.len() < APPEND_LEN || !bytes.len().is_multiple_of(BLOCK_LEN) => {}
+                body => break body,
             }
-            if bytes.len() > APPEND_LEN + crate::merkle::BLOCK_LEN {
-                return Err(LinkError::Protocol("data frames that are not whole blocks"));
+            if bytes.len() > APPEND_LEN + BLOCK_LEN {
+                break Err(LinkError::Protocol("data frames that are not whole blocks"));
             }
+        };
+        if body.is_err() {
+            bytes.truncate(bytes.len() - bytes.len() % BLOCK_LEN);
         }
+        (bytes, body)
     }
 
     /// Reads on for a while, so that the peer can see the refusal before the connection ends under it.

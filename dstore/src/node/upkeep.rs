@@ -44,9 +44,10 @@ pub(super) async fn measure(node: &NodeCore) -> Result<()> {
     Ok(())
 }
 
-async fn round(node: &NodeCore, cursor: &mut Option<ShardId>) -> std::result::Result<(), StoreError> {
+pub(super) async fn round(node: &NodeCore, cursor: &mut Option<ShardId>) -> std::result::Result<(), StoreError> {
     let now = node.rt.now();
-    while node.store.sweep(now, now.before(node.config.grace)).await? > 0 {}
+    let floors = (now.before(node.config.grace), now.before(node.config.open_for));
+    while node.store.sweep(now, floors.0, floors.1).await? > 0 {}
     let budget = node.store.usage().await?.used / SCRUB_ROUNDS;
     let scrubbed = node.store.scrub(*cursor, budget).await?;
     for shard in &scrubbed.quarantined {

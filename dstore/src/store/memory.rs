@@ -1,6 +1,6 @@
 //! Shards in memory: the twin of the disk store for tests and for nodes that need not survive their process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,11 @@ use blake3::hazmat::ChainingValue;
 use super::intake::Intake;
 use super::space::{Reservation, Space, superseded};
 use super::{
-    ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage, block_bytes,
+    OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage,
+    block_bytes,
 };
 use crate::id::{NoiseKey, ShardId, ShardRoot};
-use crate::merkle::{self, BlockRange};
+use crate::merkle::{self, BLOCK_LEN, BlockRange, position};
 use crate::rt::{BoxFuture, Timestamp};
 
 /// Keeps shards in memory. Clones share them: a node that is started again with a clone finds what it stored.
@@ -25,6 +26,15 @@ pub struct MemoryStore {
 struct Shared {
     space: Arc<Space>,
     shards: Mutex<BTreeMap<ShardId, Entry>>,
+    /// Locked before `shards` by whoever needs both.
+    open: Mutex<HashMap<ShardId, Open>>,
+}
+
+/// What is there of an open shard.
+struct Open {
+    intake: Intake,
+    bytes: Vec<u8>,
+    values: Vec<ChainingValue>,
 }
 
 struct Entry {
@@ -37,7 +47,8 @@ impl MemoryStore {
     /// An empty store for `capacity` bytes of shards.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self { shared: Arc::new(Shared { space: Space::new(capacity, None), shards: Mutex::default() }) }
+        let space = Space::new(capacity, None);
+        Self { shared: Arc::new(Shared { space, shards: Mutex::default(), open: Mutex::default() }) }
     }
 
     /// Inverts the byte at `offset` of a shard, as a failing disk might; `false` if there is no such byte. For tests.
@@ -83,8 +94,19 @@ impl Shared {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn open(&self) -> MutexGuard<'_, HashMap<ShardId, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn check_absent(&self, id: ShardId) -> Result<(), StoreError> {
         self.shards().get(&id).map_or(Ok(()), |entry| entry.shard.check_replaceable())
+    }
+
+    /// Discards an open shard; `false` when there is none.
+    fn discard(&self, id: ShardId) -> bool {
+        let mut all = self.open();
+        all.remove(&id);
+        self.space.discard(id)
     }
 
     fn insert(&self, entry: Entry, room: Reservation) -> Result<StoredShard, StoreError> {
@@ -123,18 +145,39 @@ impl ShardStore for MemoryStore {
             let room = self.shared.space.reserve(&key, len)?;
             let values = Intake::whole(root, &bytes)?;
             let shard = StoredShard { key, root, len, lease_until, state: ShardState::Live };
-            self.shared.insert(Entry { shard, bytes, values }, room)
+            let stored = self.shared.insert(Entry { shard, bytes, values }, room)?;
+            self.shared.discard(key.id);
+            Ok(stored)
         })
     }
 
-    fn begin(&self, key: ShardKey, len: Option<u64>) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>> {
+    fn begin(
+        &self,
+        key: ShardKey,
+        len: Option<u64>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>> {
         Box::pin(async move {
             self.shared.check_absent(key.id)?;
-            let room = self.shared.space.reserve_for_writer(&key, len.unwrap_or(0))?;
-            let shared = Arc::clone(&self.shared);
-            let intake = Intake::new(len);
-            Ok(Box::new(MemoryWriter { shared, key, room, intake, bytes: Vec::new(), values: Vec::new() }) as _)
+            let mut all = self.shared.open();
+            let intake = match all.get(&key.id) {
+                Some(before) => before.intake.clone().taken_up(len),
+                None => Intake::new(len),
+            };
+            let room = self.shared.space.reserve_for_writer(&key, intake.len(), len, now)?;
+            let (len, root) = (intake.len(), intake.root());
+            let blocks = len / BLOCK_LEN as u64;
+            let entry =
+                all.entry(key.id).or_insert_with(|| Open { intake: Intake::new(None), bytes: vec![], values: vec![] });
+            entry.bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+            entry.values.truncate(usize::try_from(position(blocks, 0)).unwrap_or(usize::MAX));
+            entry.intake = intake;
+            Ok(Box::new(MemoryWriter { shared: Arc::clone(&self.shared), key, room: Some(room), len, root }) as _)
         })
+    }
+
+    fn open_shard(&self, id: ShardId) -> BoxFuture<'_, Result<Option<OpenShard>, StoreError>> {
+        Box::pin(async move { Ok(self.shared.space.open_shard(id)) })
     }
 
     fn stat(&self, id: ShardId) -> BoxFuture<'_, Result<StoredShard, StoreError>> {
@@ -160,16 +203,31 @@ impl ShardStore for MemoryStore {
 
     fn retire(&self, id: ShardId, free_at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.change(id, |entry| {
+            let was_open = self.shared.discard(id);
+            let retired = self.change(id, |entry| {
                 entry.shard = entry.shard.retired(free_at);
                 Ok(())
-            })
+            });
+            if was_open { Ok(()) } else { retired }
         })
     }
 
-    fn sweep(&self, now: Timestamp, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn sweep(
+        &self,
+        now: Timestamp,
+        lease_floor: Timestamp,
+        open_floor: Timestamp,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let mut freed = 0;
+            let mut open = self.shared.open();
+            for id in self.shared.space.idle(now, open_floor, usize::MAX) {
+                if self.shared.space.discard_idle(id, open_floor) {
+                    open.remove(&id);
+                    freed += 1;
+                }
+            }
+            drop(open);
             self.shared.shards().retain(|_, entry| {
                 let due = entry.shard.is_due(now, lease_floor);
                 if due {
@@ -188,8 +246,7 @@ impl ShardStore for MemoryStore {
 
     fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(async move {
-            let (used, free) = self.shared.space.account(account);
-            let mut usage = Usage { used, free, shards: 0 };
+            let mut usage = self.shared.space.account(account);
             for entry in self.shared.shards().values().filter(|entry| entry.shard.key.account == account) {
                 usage.used += entry.shard.len;
                 usage.shards += 1;
@@ -226,41 +283,76 @@ impl ShardStore for MemoryStore {
 struct MemoryWriter {
     shared: Arc<Shared>,
     key: ShardKey,
-    room: Reservation,
-    intake: Intake,
-    bytes: Vec<u8>,
-    values: Vec<ChainingValue>,
+    room: Option<Reservation>,
+    len: u64,
+    root: ShardRoot,
+}
+
+impl MemoryWriter {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let more = bytes.len() as u64;
+        let mut all = self.shared.open();
+        let room = self.room.as_ref().filter(|room| room.is_current()).ok_or_else(superseded)?;
+        let open = all.get_mut(&self.key.id).ok_or_else(superseded)?;
+        open.intake.admit(more)?;
+        if open.intake.announced().is_none() {
+            room.grow(more)?;
+        }
+        open.intake.take(bytes, &mut open.values);
+        open.bytes.extend_from_slice(bytes);
+        room.wrote(more);
+        (self.len, self.root) = (open.intake.len(), open.intake.root());
+        Ok(())
+    }
+
+    fn finish(mut self, root: ShardRoot, lease_until: Timestamp) -> Result<StoredShard, StoreError> {
+        let mut all = self.shared.open();
+        let room = self.room.take().ok_or_else(superseded)?;
+        room.close()?;
+        let Open { intake, bytes, mut values } = all.remove(&self.key.id).ok_or_else(superseded)?;
+        intake.finish(root, &mut values)?;
+        let shard = StoredShard { key: self.key, root, len: intake.len(), lease_until, state: ShardState::Live };
+        self.shared.insert(Entry { shard, bytes, values }, room)
+    }
+}
+
+/// The whole blocks stay: a new writer cuts off the rest.
+impl Drop for MemoryWriter {
+    fn drop(&mut self) {
+        let mut all = self.shared.open();
+        drop(self.room.take());
+        if !self.shared.space.is_open(self.key.id) {
+            all.remove(&self.key.id);
+        }
+    }
 }
 
 impl ShardWriter for MemoryWriter {
     fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let more = bytes.len() as u64;
-            self.intake.admit(more)?;
-            if self.intake.announced().is_none() {
-                self.room.grow(more)?;
-            }
-            self.intake.take(&bytes, &mut self.values);
-            self.bytes.extend_from_slice(&bytes);
-            Ok(())
-        })
+        Box::pin(async move { self.append(&bytes) })
     }
 
     fn len(&self) -> u64 {
-        self.intake.len()
+        self.len
+    }
+
+    fn root(&self) -> ShardRoot {
+        self.root
+    }
+
+    fn discard(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(room) = &self.room {
+                room.discard();
+            }
+        })
     }
 
     fn finish(
-        mut self: Box<Self>,
+        self: Box<Self>,
         root: ShardRoot,
         lease_until: Timestamp,
     ) -> BoxFuture<'static, Result<StoredShard, StoreError>> {
-        Box::pin(async move {
-            self.intake.finish(root, &mut self.values)?;
-            let len = self.intake.len();
-            let shard = StoredShard { key: self.key, root, len, lease_until, state: ShardState::Live };
-            let entry = Entry { shard, bytes: self.bytes, values: self.values };
-            self.shared.insert(entry, self.room)
-        })
+        Box::pin(async move { (*self).finish(root, lease_until) })
     }
 }

@@ -81,12 +81,26 @@ impl fmt::Debug for ProvedBlocks {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Bytes of shards held, those being written and those retired included.
+    /// Bytes of shards held, those open and those retired included.
     pub used: u64,
     /// Bytes that more shards may take: what the capacity and the disk's free-space floor leave.
     pub free: u64,
     /// Shards held.
     pub shards: u64,
+    /// Shards that are open: being written, or waiting to be written on.
+    pub open: u64,
+}
+
+/// A shard of which a part is there: it is being written, or waits for a writer that goes on with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenShard {
+    /// Whose quota it counts against.
+    pub account: NoiseKey,
+    /// Bytes of whole blocks that are there.
+    pub held: u64,
+    /// Bytes that are set aside for it, `held` included. Without a writer there are no others.
+    pub reserved: u64,
 }
 
 /// What a store refuses or fails with.
@@ -131,7 +145,8 @@ fn block_bytes(shard: &[u8], range: BlockRange) -> &[u8] {
     shard.get(at(range.first())..end).unwrap_or_default()
 }
 
-/// A shard that is being written. Dropped without `finish`, it leaves nothing behind.
+/// A shard that is being written. Dropped without `finish`, it keeps the whole blocks that were appended: the shard stays
+/// open, and the next [`ShardStore::begin`] goes on with it.
 pub trait ShardWriter: Send {
     /// Appends `bytes`: whole blocks, except that the last append may end inside one. At least 1 MiB at a time is best.
     ///
@@ -140,18 +155,24 @@ pub trait ShardWriter: Send {
     /// The writer is of no use after an error, or when the future was dropped before it was ready.
     fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Bytes so far.
+    /// Bytes so far; at first those that were there already, which are whole blocks.
     fn len(&self) -> u64;
+
+    /// The hash of the bytes so far.
+    fn root(&self) -> ShardRoot;
 
     /// Whether there are none yet.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Gives up: frees at once what is held of the shard, unless another writer took this one's place.
+    fn discard(self: Box<Self>) -> BoxFuture<'static, ()>;
+
     /// Makes the shard durable and live. When this returns, a power loss keeps it.
     ///
     /// # Errors
-    /// `Mismatch` when the bytes do not hash to `root`, or are fewer than announced; `Exists`, `Failed`.
+    /// `Mismatch` when the bytes do not hash to `root`, or are fewer than announced: nothing is kept of them; `Exists`, `Failed`.
     fn finish(
         self: Box<Self>,
         root: ShardRoot,
@@ -162,6 +183,7 @@ pub trait ShardWriter: Send {
 /// Where a node keeps shards.
 pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// Stores a whole small shard. When this returns, a power loss keeps it. Fit for many at a time.
+    /// It takes the place of an open shard of the same id, which is discarded.
     ///
     /// # Errors
     /// `Mismatch`, `Exists` (a live or retired shard has the id), `NoSpace`, `Failed`.
@@ -173,12 +195,26 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
         bytes: Vec<u8>,
     ) -> BoxFuture<'_, Result<StoredShard, StoreError>>;
 
-    /// Starts a shard of `len` bytes, or of unknown length. Space for a known length is set aside at once;
-    /// appending more than it is `Mismatch`. A second writer of the same id takes its place: the first one's `finish` fails.
+    /// Starts a shard of `len` bytes, or of unknown length, at the time `now`; or goes on with an open one, unless a length
+    /// that was announced before is another one, or `len` is less than what is held: then that is discarded.
+    ///
+    /// Space for a known length is set aside at once; appending more than it is `Mismatch`. A second writer of the same id
+    /// takes its place: the first one's `append` and `finish` fail.
     ///
     /// # Errors
     /// `Exists`, `NoSpace`, `Failed`.
-    fn begin(&self, key: ShardKey, len: Option<u64>) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>>;
+    fn begin(
+        &self,
+        key: ShardKey,
+        len: Option<u64>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>>;
+
+    /// What is held of an open shard; `None` when there is none of this id.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn open_shard(&self, id: ShardId) -> BoxFuture<'_, Result<Option<OpenShard>, StoreError>>;
 
     /// What is stored under `id`, quarantined shards included.
     ///
@@ -205,18 +241,24 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     fn renew(&self, id: ShardId, lease_until: Timestamp) -> BoxFuture<'_, Result<StoredShard, StoreError>>;
 
     /// Retires a shard: it serves reads until `free_at`. Retiring again changes nothing. One that is quarantined
-    /// serves nobody: it stays so, and the next sweep frees it.
+    /// serves nobody: it stays so, and the next sweep frees it. One that is open is discarded at once, and its writer fails.
     ///
     /// # Errors
     /// `NotFound`, `Failed`.
     fn retire(&self, id: ShardId, free_at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Frees what was retired and is due at `now`, and other shards whose lease ended before `lease_floor`.
+    /// Frees what was retired and is due at `now`, other shards whose lease ended before `lease_floor`, and open ones without
+    /// a writer that were last appended to before `open_floor`. (One with a writer counts as appended to at `now`.)
     /// Answers how many shards were freed; call again while that is not 0.
     ///
     /// # Errors
     /// `Failed`.
-    fn sweep(&self, now: Timestamp, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn sweep(
+        &self,
+        now: Timestamp,
+        lease_floor: Timestamp,
+        open_floor: Timestamp,
+    ) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// How full the store is.
     ///
@@ -224,7 +266,7 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// `Failed`.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
 
-    /// Bytes and number of shards that count against `account`, the bytes of those being written included.
+    /// Bytes and number of shards that count against `account`, the bytes set aside for open ones included.
     /// `free` is that of the store.
     ///
     /// # Errors

@@ -156,9 +156,9 @@ fn files_that_a_small_shard_took_the_place_of_are_removed() {
 }
 
 #[test]
-fn temporary_files_are_removed_and_strange_ones_are_left_alone() {
+fn strange_files_beside_open_shards_are_removed_and_those_beside_stored_ones_are_left_alone() {
     let dir = with_files(&[1]);
-    let temporary = dir.path().join("tmp").join("anything");
+    let temporary = dir.path().join("open").join("anything");
     let strange = data_file(dir.path(), key(1).id).with_file_name("README");
     fs::write(&temporary, b"half").expect("writes");
     fs::write(&strange, b"mine").expect("writes");

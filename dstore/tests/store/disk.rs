@@ -7,14 +7,14 @@ use dstore::Error;
 use dstore::merkle::{BLOCK_LEN, BlockRange, ProvedLeaves};
 use dstore::rt::{Rt, Timestamp};
 use dstore::store::{DiskStore, ShardState, ShardStore, StoreError};
-use dstore::testing::conformance::store::{LEASE, bytes, check_whole, key, put_small, put_streamed, root};
+use dstore::testing::conformance::store::{LEASE, NOW, bytes, check_whole, key, put_small, put_streamed, root};
 use futures_lite::future::{block_on, poll_once};
 use futures_util::future::join_all;
 
 use super::{config, data_file, flip, meta_file, open};
 
-fn temporary_files(dir: &Path) -> usize {
-    fs::read_dir(dir.join("tmp")).expect("is there").count()
+fn open_files(dir: &Path) -> usize {
+    fs::read_dir(dir.join("open")).expect("is there").count()
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn one_sweep_frees_a_bounded_number() {
         let floor = Timestamp::from_millis(LEASE.as_millis() + 1);
         let mut freed = vec![];
         while freed.last() != Some(&0) {
-            freed.push(store.sweep(Timestamp::default(), floor).await.expect("sweeps"));
+            freed.push(store.sweep(Timestamp::default(), floor, Timestamp::default()).await.expect("sweeps"));
         }
         assert_eq!(freed, [1_000, 101, 0]);
         assert!(!data_file(dir.path(), key(2_000).id).exists());
@@ -127,8 +127,8 @@ fn nothing_is_taken_below_the_free_space_floor() {
         let store = DiskStore::open(dir.path(), config, Rt::default()).await.expect("opens");
         assert_eq!(store.usage().await.expect("counts").free, 0);
         assert!(matches!(put_small(&store, 1, &[1]).await, Err(StoreError::NoSpace)));
-        assert!(matches!(store.begin(key(1), Some(1)).await, Err(StoreError::NoSpace)));
-        let mut unknown = store.begin(key(1), None).await.expect("begins");
+        assert!(matches!(store.begin(key(1), Some(1), NOW).await, Err(StoreError::NoSpace)));
+        let mut unknown = store.begin(key(1), None, NOW).await.expect("begins");
         assert!(matches!(unknown.append(vec![1]).await, Err(StoreError::NoSpace)));
     });
 }
@@ -147,27 +147,32 @@ fn a_store_that_holds_more_than_its_new_capacity_still_serves() {
 }
 
 #[test]
-fn writers_that_end_early_leave_no_files() {
+fn an_open_shard_has_two_files_and_one_that_is_nothing_has_none() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     let data = bytes(1, 2 * BLOCK_LEN);
+    let begin = async || store.begin(key(1), None, NOW).await.expect("begins");
     block_on(async {
-        let mut dropped = store.begin(key(1), None).await.expect("begins");
-        dropped.append(data.clone()).await.expect("appends");
-        assert_eq!(temporary_files(dir.path()), 2);
-        drop(dropped);
-        assert_eq!(temporary_files(dir.path()), 0);
+        let empty = begin().await;
+        assert_eq!(open_files(dir.path()), 2);
+        drop(empty);
+        assert_eq!(open_files(dir.path()), 0);
 
-        let mut wrong = store.begin(key(1), None).await.expect("begins");
-        wrong.append(data.clone()).await.expect("appends");
-        assert!(matches!(wrong.finish(root(b"other"), LEASE).await, Err(StoreError::Mismatch)));
-        let mut superseded = store.begin(key(1), None).await.expect("begins");
+        let mut dropped = begin().await;
+        dropped.append(data.clone()).await.expect("appends");
+        drop(dropped);
+        assert_eq!(open_files(dir.path()), 2);
+        let wrong = begin().await.finish(root(b"other"), LEASE).await;
+        assert!(matches!(wrong, Err(StoreError::Mismatch)));
+        assert_eq!(open_files(dir.path()), 0);
+
+        let mut superseded = begin().await;
         superseded.append(data.clone()).await.expect("appends");
-        let mut last = store.begin(key(1), None).await.expect("begins");
+        let last = begin().await;
         assert!(superseded.finish(root(&data), LEASE).await.is_err());
-        last.append(data.clone()).await.expect("appends");
+        assert_eq!(open_files(dir.path()), 2);
         last.finish(root(&data), LEASE).await.expect("stores");
-        assert_eq!(temporary_files(dir.path()), 0);
+        assert_eq!(open_files(dir.path()), 0);
     });
 }
 
@@ -178,7 +183,7 @@ fn a_finish_that_nobody_waits_for_stores_all_or_nothing() {
     for seed in 0..20 {
         let store = open(dir.path());
         let mut finish = block_on(async {
-            let mut writer = store.begin(key(seed), None).await.expect("begins");
+            let mut writer = store.begin(key(seed), None, NOW).await.expect("begins");
             writer.append(data.clone()).await.expect("appends");
             writer
         })
@@ -188,10 +193,15 @@ fn a_finish_that_nobody_waits_for_stores_all_or_nothing() {
         drop(store);
         drop(block_on(finish));
         let store = open(dir.path());
-        assert_eq!(temporary_files(dir.path()), 0);
-        if block_on(store.stat(key(seed).id)).is_ok() {
+        let is_stored = block_on(store.stat(key(seed).id)).is_ok();
+        let is_open = block_on(store.open_shard(key(seed).id)).expect("counts").is_some();
+        assert!(is_stored != is_open, "stored, or open");
+        if is_stored {
             block_on(check_whole(&store, seed, &data));
+        } else {
+            block_on(store.retire(key(seed).id, LEASE)).expect("discards");
         }
+        assert_eq!(open_files(dir.path()), 0);
     }
 }
 

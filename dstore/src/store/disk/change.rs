@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::commit::Batch;
 use super::failure::{of_file, of_index};
-use super::folder::Temporary;
 use super::index::{Indexed, Place};
+use super::writer::Written;
 use crate::id::ShardId;
 use crate::rt::Timestamp;
-use crate::store::space::{Reservation, superseded};
+use crate::store::space::superseded;
 use crate::store::{ShardState, StoreError, StoredShard};
 
 impl Batch<'_> {
@@ -29,27 +29,38 @@ impl Batch<'_> {
     }
 
     /// Gives a written shard its name, and its place in the index.
-    pub(super) fn publish(
-        &mut self,
-        shard: StoredShard,
-        files: &Temporary,
-        room: Reservation,
-    ) -> Result<StoredShard, StoreError> {
+    pub(super) fn publish(&mut self, shard: StoredShard, written: Written) -> Result<StoredShard, StoreError> {
         let id = shard.key.id;
-        if !room.is_current() {
+        if written.hold.room().is_none() {
             return Err(superseded());
         }
-        if let Some(old) = self.replaceable(id)? {
-            self.replace(&old)?;
-        }
+        let old = match self.replaceable(id) {
+            Err(StoreError::Exists(old)) => {
+                written.discard();
+                return Err(StoreError::Exists(old));
+            }
+            old => old?,
+        };
         if self.index.is_freed(id).map_err(of_index)? {
             // A sweep may be removing files of this name just now.
             return Err(StoreError::failed("the files of the last shard of this name are being removed"));
         }
+        if let Some(old) = old {
+            self.replace(&old)?;
+        }
+        let Written { mut lock, hold } = written;
+        let room = hold.close().ok_or_else(superseded)?;
         self.renaming(id);
-        self.folder.publish(files, id).map_err(|error| of_file("renaming a shard", error))?;
+        if let Err(error) = self.folder.publish(id) {
+            lock.remove_files();
+            return Err(of_file("renaming a shard", error));
+        }
         self.index.insert(&shard, None).map_err(of_index)?;
-        self.once_durable(move || room.settle(shard.len));
+        self.once_durable(move || {
+            room.settle(shard.len);
+            // Whoever waits to go on with it finds it stored.
+            drop(lock);
+        });
         Ok(shard)
     }
 

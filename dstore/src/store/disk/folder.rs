@@ -1,4 +1,4 @@
-//! The folder of a disk store: names, temporary files, renames and what makes them durable.
+//! The folder of a disk store: names, renames and what makes them durable.
 //!
 //! Invariant: one process at a time works in it, and every name comes from the hex of an id.
 
@@ -6,13 +6,16 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::files::{DiskFile, Files};
 use crate::error::Error;
 use crate::id::ShardId;
 
 /// A store's folder, locked.
 pub(super) struct Folder {
     root: PathBuf,
+    files: Arc<dyn Files>,
     _lock: File,
 }
 
@@ -25,13 +28,17 @@ pub(super) struct Found {
     pub(super) meta: Option<u64>,
 }
 
+/// The two files of a shard.
+pub(super) struct Pair {
+    pub(super) data: Box<dyn DiskFile>,
+    pub(super) meta: Box<dyn DiskFile>,
+}
+
 impl Folder {
-    /// Locks `root`, which is made if need be, and removes what was only half written.
-    pub(super) fn open(root: &Path) -> Result<Self, Error> {
+    /// Locks `root`, which is made if need be.
+    pub(super) fn open(root: &Path, files: Arc<dyn Files>) -> Result<Self, Error> {
         let failed = |error| Error::io(format!("opening the store {}", root.display()), error);
-        for folder in [root, &root.join("shards"), &root.join("tmp")] {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
+        fs::create_dir_all(root).map_err(failed)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(root.join("lock"));
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
@@ -41,25 +48,27 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let folder = Self { root: root.to_owned(), _lock: lock };
+        let folder = Self { root: root.to_owned(), files, _lock: lock };
         folder.prepare().map_err(failed)?;
         Ok(folder)
     }
 
     fn prepare(&self) -> io::Result<()> {
+        self.files.make_folder(&self.root.join("open"))?;
         // Made once here, so that storing a shard never has to make one durable.
         for prefix in 0..=u8::MAX {
-            fs::create_dir_all(self.of(prefix))?;
+            self.files.make_folder(&self.of(prefix))?;
         }
-        for entry in fs::read_dir(self.root.join("tmp"))? {
-            fs::remove_file(entry?.path())?;
-        }
-        sync(&self.root.join("shards"))?;
-        sync(&self.root)
+        self.files.sync_folder(&self.root.join("shards"))?;
+        self.files.sync_folder(&self.root)
     }
 
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(super) fn files(&self) -> &dyn Files {
+        &*self.files
     }
 
     pub(super) fn index(&self) -> PathBuf {
@@ -74,57 +83,94 @@ impl Folder {
         self.of(prefix(id)).join(format!("{id}.meta"))
     }
 
+    pub(super) fn open_data(&self, id: ShardId) -> PathBuf {
+        self.root.join("open").join(id.to_string())
+    }
+
+    pub(super) fn open_meta(&self, id: ShardId) -> PathBuf {
+        self.root.join("open").join(format!("{id}.meta"))
+    }
+
     fn of(&self, prefix: u8) -> PathBuf {
         self.root.join("shards").join(hex::encode([prefix]))
     }
 
     /// What is on the disk of one shard.
     pub(super) fn found(&self, id: ShardId) -> io::Result<Found> {
-        Ok(Found { data: file_len(&self.data(id))?, meta: file_len(&self.meta(id))? })
+        Ok(Found { data: self.len(&self.data(id))?, meta: self.len(&self.meta(id))? })
+    }
+
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        match self.files.len(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            len => len.map(Some),
+        }
     }
 
     /// The ids of all shards with this first byte of which something is on the disk.
     pub(super) fn ids(&self, first: u8) -> io::Result<BTreeSet<ShardId>> {
         let mut ids = BTreeSet::new();
-        for entry in fs::read_dir(self.of(first))? {
-            let name = entry?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let stem = name.strip_suffix(".meta").unwrap_or(name);
-            match stem.parse::<ShardId>() {
-                Ok(id) if prefix(id) == first && id.to_string() == stem => {
-                    ids.insert(id);
-                }
+        for name in self.files.names(&self.of(first))? {
+            match parse(&name) {
+                Some(id) if prefix(id) == first => drop(ids.insert(id)),
                 _ => tracing::warn!(name, "a file in the store is not ours: leaving it alone"),
             }
         }
         Ok(ids)
     }
 
-    /// New files for a shard; `serial` tells apart writers of the same one.
-    pub(super) fn create(&self, id: ShardId, serial: u64) -> io::Result<Temporary> {
-        let data_path = self.root.join("tmp").join(format!("{id}.{serial}"));
-        let meta_path = self.root.join("tmp").join(format!("{id}.{serial}.meta"));
-        let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
-        let data = create(&data_path)?;
-        let meta = create(&meta_path).inspect_err(|_| drop(fs::remove_file(&data_path)))?;
-        Ok(Temporary { data, meta, data_path, meta_path })
+    /// The ids of all open shards; what else is beside them is removed.
+    pub(super) fn open_ids(&self) -> io::Result<BTreeSet<ShardId>> {
+        let mut ids = BTreeSet::new();
+        for name in self.files.names(&self.root.join("open"))? {
+            match parse(&name) {
+                Some(id) => drop(ids.insert(id)),
+                None => self.remove_file(&self.root.join("open").join(name))?,
+            }
+        }
+        Ok(ids)
     }
 
-    /// Gives the files their final names. Durable after [`Folder::sync`].
-    pub(super) fn publish(&self, files: &Temporary, id: ShardId) -> io::Result<()> {
-        fs::rename(&files.data_path, self.data(id))?;
-        fs::rename(&files.meta_path, self.meta(id))
+    /// Empty files for an open shard.
+    pub(super) fn create(&self, id: ShardId) -> io::Result<Pair> {
+        let data = self.files.create(&self.open_data(id))?;
+        Ok(Pair { data, meta: self.files.create(&self.open_meta(id))? })
+    }
+
+    /// The files of an open shard, as they are.
+    pub(super) fn take_up(&self, id: ShardId) -> io::Result<Pair> {
+        let data = self.files.open(&self.open_data(id), true)?;
+        Ok(Pair { data, meta: self.files.open(&self.open_meta(id), true)? })
+    }
+
+    /// Gives the files of an open shard their final names. Durable after [`Folder::sync`].
+    pub(super) fn publish(&self, id: ShardId) -> io::Result<()> {
+        self.files.rename(&self.open_data(id), &self.data(id))?;
+        self.files.rename(&self.open_meta(id), &self.meta(id))
     }
 
     /// Makes the names of all shards with these first bytes durable.
     pub(super) fn sync(&self, prefixes: &BTreeSet<u8>) -> io::Result<()> {
-        prefixes.iter().try_for_each(|prefix| sync(&self.of(*prefix)))
+        prefixes.iter().try_for_each(|prefix| self.files.sync_folder(&self.of(*prefix)))
     }
 
     /// Removes what there is of a shard. Durable after [`Folder::sync`].
     pub(super) fn remove(&self, id: ShardId) -> io::Result<()> {
-        remove(&self.data(id))?;
-        remove(&self.meta(id))
+        self.remove_file(&self.data(id))?;
+        self.remove_file(&self.meta(id))
+    }
+
+    /// Removes what there is of an open shard. Never durable: what comes back is open again, or nothing.
+    pub(super) fn discard(&self, id: ShardId) -> io::Result<()> {
+        self.remove_file(&self.open_data(id))?;
+        self.remove_file(&self.open_meta(id))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match self.files.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -133,37 +179,8 @@ pub(super) fn prefix(id: ShardId) -> u8 {
     id.as_bytes()[0]
 }
 
-fn file_len(path: &Path) -> io::Result<Option<u64>> {
-    match fs::metadata(path) {
-        Ok(file) => Ok(Some(file.len())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// The files of a shard that is being written: removed when this is dropped, unless they were published.
-pub(super) struct Temporary {
-    pub(super) data: File,
-    pub(super) meta: File,
-    data_path: PathBuf,
-    meta_path: PathBuf,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a rename there is nothing under these names. What fails here goes when the store is opened again.
-        let _ = fs::remove_file(&self.data_path);
-        let _ = fs::remove_file(&self.meta_path);
-    }
+/// The shard that a file of this name belongs to.
+fn parse(name: &str) -> Option<ShardId> {
+    let stem = name.strip_suffix(".meta").unwrap_or(name);
+    stem.parse::<ShardId>().ok().filter(|id| id.to_string() == stem)
 }

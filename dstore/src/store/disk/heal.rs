@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ impl Healing<'_> {
             return Ok(Err(Unreadable::Damaged));
         }
         let mut header = [0; HEADER_LEN];
-        File::open(self.folder.meta(id))?.read_exact(&mut header)?;
+        self.folder.files().open(&self.folder.meta(id), false)?.read_at(&mut header, 0)?;
         Ok(meta::decode(&header))
     }
 }

@@ -14,12 +14,16 @@
 //! | 111 | 32 | root |
 //! | 143 | 8 | length of the shard |
 //! | 151 | 8 | end of the lease when it was stored, ms since the epoch |
-//! | 159 | 1 | state when it was stored, 0 = live |
+//! | 159 | 1 | state when it was stored: 0 = live, 1 = open |
 //! | 160 | 32 | BLAKE3 of bytes 0 to 159 |
 //! | 192 | 32 each | tree values in post-order, two for nearly every 16 KiB |
 //!
-//! Numbers are big endian. The index alone knows later leases and states.
+//! Numbers are big endian. The index alone knows later leases and states. Of an open shard root and lease are zeros, and the
+//! length is the one that was announced, 2^64 - 1 if none was.
 
+use std::io;
+
+use super::files::DiskFile;
 use crate::id::{NoiseKey, ShardId, ShardRoot};
 use crate::merkle::{block_count, position};
 use crate::rt::Timestamp;
@@ -50,7 +54,43 @@ pub(super) fn value_offset(position: u64) -> u64 {
     HEADER_LEN as u64 + position * VALUE_LEN as u64
 }
 
+/// What is known of an open shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OpenHeader {
+    pub(super) key: ShardKey,
+    /// The length, if it was announced.
+    pub(super) announced: Option<u64>,
+}
+
+impl OpenHeader {
+    pub(super) fn encode(&self) -> [u8; HEADER_LEN] {
+        let (root, lease_until) = (ShardRoot::new([0; 32]), Timestamp::default());
+        let len = self.announced.unwrap_or(UNKNOWN_LEN);
+        fields(&StoredShard { key: self.key, root, len, lease_until, state: ShardState::Live }, STATE_OPEN)
+    }
+
+    /// What `file` starts with. A shard that was being stored when its writer ended is an open one.
+    pub(super) fn read(file: &dyn DiskFile) -> io::Result<Self> {
+        let mut header = [0; HEADER_LEN];
+        file.read_at(&mut header, 0)?;
+        let (shard, state) = parse(&header).map_err(|_| io::ErrorKind::InvalidData)?;
+        let is_unknown = state == STATE_OPEN && shard.len == UNKNOWN_LEN;
+        Ok(Self { key: shard.key, announced: (!is_unknown).then_some(shard.len) })
+    }
+}
+
 pub(super) fn encode(shard: &StoredShard) -> [u8; HEADER_LEN] {
+    fields(shard, STATE_LIVE)
+}
+
+pub(super) fn decode(bytes: &[u8; HEADER_LEN]) -> Result<StoredShard, Unreadable> {
+    match parse(bytes)? {
+        (shard, STATE_LIVE) => Ok(shard),
+        _ => Err(Unreadable::Foreign),
+    }
+}
+
+fn fields(shard: &StoredShard, state: u8) -> [u8; HEADER_LEN] {
     let mut bytes = Vec::with_capacity(HEADER_LEN);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[VERSION, shard.key.index]);
@@ -61,12 +101,12 @@ pub(super) fn encode(shard: &StoredShard) -> [u8; HEADER_LEN] {
     bytes.extend_from_slice(shard.root.as_bytes());
     bytes.extend_from_slice(&shard.len.to_be_bytes());
     bytes.extend_from_slice(&shard.lease_until.as_millis().to_be_bytes());
-    bytes.push(STATE_LIVE);
+    bytes.push(state);
     bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
     bytes.try_into().expect("the fields above are HEADER_LEN bytes long")
 }
 
-pub(super) fn decode(bytes: &[u8; HEADER_LEN]) -> Result<StoredShard, Unreadable> {
+fn parse(bytes: &[u8; HEADER_LEN]) -> Result<(StoredShard, u8), Unreadable> {
     let mut rest = Fields(bytes);
     if &rest.take::<8>()? != MAGIC || rest.take::<1>()? != [VERSION] {
         return Err(Unreadable::Foreign);
@@ -84,10 +124,11 @@ pub(super) fn decode(bytes: &[u8; HEADER_LEN]) -> Result<StoredShard, Unreadable
     let root = ShardRoot::new(rest.take()?);
     let len = u64::from_be_bytes(rest.take()?);
     let lease_until = Timestamp::from_millis(u64::from_be_bytes(rest.take()?));
-    if rest.take()? != [STATE_LIVE] {
+    let [state] = rest.take()?;
+    if state > STATE_OPEN {
         return Err(Unreadable::Foreign);
     }
-    Ok(StoredShard { key, root, len, lease_until, state: ShardState::Live })
+    Ok((StoredShard { key, root, len, lease_until, state: ShardState::Live }, state))
 }
 
 struct Fields<'a>(&'a [u8]);
@@ -103,6 +144,8 @@ impl Fields<'_> {
 const MAGIC: &[u8; 8] = b"dstrmeta";
 const VERSION: u8 = 1;
 const STATE_LIVE: u8 = 0;
+const STATE_OPEN: u8 = 1;
+const UNKNOWN_LEN: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -5,17 +5,20 @@
 //! DIR/index.db               SQLite: one row for every shard, and the bytes of small ones
 //! DIR/shards/aa/<hex>        the bytes of a shard, as they are
 //! DIR/shards/aa/<hex>.meta   what it is, and its hash tree
-//! DIR/tmp/                   shards that are being written; emptied when the store is opened
+//! DIR/open/<hex>             the same of a shard of which a part is there: its first bytes,
+//! DIR/open/<hex>.meta        what it is, and the hash tree of its whole blocks. Last written: when it was last appended to
 //! ```
 
 mod change;
 mod commit;
 mod config;
 mod failure;
+mod files;
 mod folder;
 mod heal;
 mod index;
 mod meta;
+mod open;
 mod reader;
 mod writer;
 
@@ -25,14 +28,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use commit::{Commit, Committer};
+use files::{Files, RealFiles};
 use folder::{Folder, prefix};
 use index::Index;
+use open::Locks;
 use reader::Wanted;
 use writer::FileWriter;
 
 use super::intake::Intake;
 use super::space::{Floor, Space};
-use super::{ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage};
+use super::{
+    OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage,
+};
 use crate::error::Error;
 use crate::id::{NoiseKey, ShardId, ShardRoot};
 use crate::merkle::BlockRange;
@@ -52,13 +59,14 @@ pub struct DiskStore {
 struct Disk {
     folder: Arc<Folder>,
     space: Arc<Space>,
+    open: Locks,
     readers: Mutex<Vec<Index>>,
     rt: Rt,
 }
 
 impl DiskStore {
-    /// Opens the store in `dir`, which is made if need be, and heals what a crash left. This takes time in proportion
-    /// to the number of shards. Dropping the store waits for the changes under way.
+    /// Opens the store in `dir`, which is made if need be, and heals what a crash left. Open shards are open again.
+    /// This takes time in proportion to the number of shards. Dropping the store waits for the changes under way.
     ///
     /// An index that is lost or damaged is made again from the shard files, with leases of at least 90 days;
     /// the small shards that it held are lost. The damaged one is kept beside it.
@@ -67,19 +75,20 @@ impl DiskStore {
     /// [`Error::Locked`] when another process has it open; `Io`; `Config` when a later version made it.
     pub async fn open(dir: impl Into<PathBuf>, config: DiskStoreConfig, rt: Rt) -> Result<Self, Error> {
         let (dir, env) = (dir.into(), rt.clone());
-        rt.blocking(move || Self::open_blocking(dir, &config, env)).await
+        rt.blocking(move || Self::open_on(Arc::new(RealFiles), dir, &config, env)).await
     }
 
-    fn open_blocking(dir: PathBuf, config: &DiskStoreConfig, rt: Rt) -> Result<Self, Error> {
-        let folder = Arc::new(Folder::open(&dir)?);
+    fn open_on(files: Arc<dyn Files>, dir: PathBuf, config: &DiskStoreConfig, rt: Rt) -> Result<Self, Error> {
+        let folder = Arc::new(Folder::open(&dir, files)?);
         let index = heal::open(&folder, rt.now())?;
         let failed = |error| Error::io(format!("opening the store {}", dir.display()), error);
         let (bytes, shards) = index.total().map_err(|error| failed(std::io::Error::other(error)))?;
         let floor = Floor { dir: dir.clone(), free: config.free_floor, rt: rt.clone() };
         let space = Space::new(config.capacity, Some(floor));
         space.load(bytes, shards);
+        open::load(&folder, &index, &space).map_err(failed)?;
         let committer = Committer::start(index, Arc::clone(&folder), Arc::clone(&space)).map_err(failed)?;
-        let disk = Arc::new(Disk { folder, space, readers: Mutex::default(), rt });
+        let disk = Arc::new(Disk { folder, space, open: Locks::default(), readers: Mutex::default(), rt });
         Ok(Self { disk, committer, inline_max: config.inline_max, sweeping: Arc::default() })
     }
 
@@ -108,19 +117,63 @@ impl DiskStore {
         lease_until: Timestamp,
         bytes: Vec<u8>,
     ) -> Result<StoredShard, StoreError> {
-        let len = bytes.len() as u64;
-        if bytes.len() > self.inline_max {
-            let mut writer = self.begin(key, Some(len)).await?;
-            writer.append(bytes).await?;
-            return writer.finish(root, lease_until).await;
-        }
         // Hashing so little takes less time than handing it to another thread.
         Intake::whole(root, &bytes)?;
+        let len = bytes.len() as u64;
+        if bytes.len() > self.inline_max {
+            self.discard_open(key.id, move |space| space.discard(key.id)).await?;
+            let mut writer = self.begin(key, Some(len), self.disk.rt.now()).await?;
+            if let Err(refused) = writer.append(bytes).await {
+                writer.discard().await;
+                return Err(refused);
+            }
+            return writer.finish(root, lease_until).await;
+        }
         let shard = StoredShard { key, root, len, lease_until, state: ShardState::Live };
-        self.commit().run(move |batch| batch.put_small(shard, &bytes)).await
+        let stored = self.commit().run(move |batch| batch.put_small(shard, &bytes)).await?;
+        self.discard_open(key.id, move |space| space.discard(key.id)).await?;
+        Ok(stored)
     }
 
-    async fn sweep_once(&self, now: Timestamp, lease_floor: Timestamp) -> Result<u64, StoreError> {
+    /// Frees an open shard if `discard` takes it off the list; `false` if not.
+    async fn discard_open(
+        &self,
+        id: ShardId,
+        discard: impl FnOnce(&Space) -> bool + Send + 'static,
+    ) -> Result<bool, StoreError> {
+        if !self.disk.space.is_open(id) {
+            return Ok(false);
+        }
+        // A shard that is being finished is stored, or open again, when this is ready.
+        let mut lock = self.disk.lock_open(id).await;
+        let discarded = self.job(move |disk| {
+            let discarded = discard(&disk.space);
+            if discarded {
+                lock.remove_files();
+            }
+            Ok(discarded)
+        });
+        discarded.await
+    }
+
+    async fn retire_or_discard(&self, id: ShardId, free_at: Timestamp) -> Result<(), StoreError> {
+        let was_open = self.discard_open(id, move |space| space.discard(id)).await?;
+        match self.commit().run(move |batch| batch.retire(id, free_at)).await {
+            Err(StoreError::NotFound) if was_open => Ok(()),
+            retired => retired,
+        }
+    }
+
+    async fn sweep_open(&self, now: Timestamp, floor: Timestamp) -> Result<u64, StoreError> {
+        let mut freed = 0;
+        for id in self.disk.space.idle(now, floor, SWEEP_MAX as usize) {
+            freed += u64::from(self.discard_open(id, move |space| space.discard_idle(id, floor)).await?);
+        }
+        self.disk.forget_locks();
+        Ok(freed)
+    }
+
+    async fn sweep_shards(&self, now: Timestamp, lease_floor: Timestamp) -> Result<u64, StoreError> {
         // Held by the job itself: it goes on when this future is dropped.
         let turn = self.sweeping.lock_arc().await;
         let commit = self.commit();
@@ -232,13 +285,21 @@ impl ShardStore for DiskStore {
         Box::pin(self.put_in_one_piece(key, root, lease_until, bytes))
     }
 
-    fn begin(&self, key: ShardKey, len: Option<u64>) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>> {
-        let commit = self.commit();
-        Box::pin(self.job(move |disk| {
-            disk.check_replaceable(key.id)?;
-            let writer = FileWriter::create(Arc::clone(disk), commit, key, len)?;
-            Ok(Box::new(writer) as Box<dyn ShardWriter>)
-        }))
+    fn begin(
+        &self,
+        key: ShardKey,
+        len: Option<u64>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>> {
+        Box::pin(async move {
+            let (lock, commit) = (self.disk.lock_open(key.id).await, self.commit());
+            let begun = self.job(move |disk| FileWriter::begin(disk, commit, lock, (key, len, now)));
+            Ok(Box::new(begun.await?) as _)
+        })
+    }
+
+    fn open_shard(&self, id: ShardId) -> BoxFuture<'_, Result<Option<OpenShard>, StoreError>> {
+        Box::pin(async move { Ok(self.disk.space.open_shard(id)) })
     }
 
     fn stat(&self, id: ShardId) -> BoxFuture<'_, Result<StoredShard, StoreError>> {
@@ -258,11 +319,18 @@ impl ShardStore for DiskStore {
     }
 
     fn retire(&self, id: ShardId, free_at: Timestamp) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.commit().run(move |batch| batch.retire(id, free_at)).await })
+        Box::pin(self.retire_or_discard(id, free_at))
     }
 
-    fn sweep(&self, now: Timestamp, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.sweep_once(now, lease_floor))
+    fn sweep(
+        &self,
+        now: Timestamp,
+        lease_floor: Timestamp,
+        open_floor: Timestamp,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(
+            async move { Ok(self.sweep_open(now, open_floor).await? + self.sweep_shards(now, lease_floor).await?) },
+        )
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
@@ -272,8 +340,8 @@ impl ShardStore for DiskStore {
     fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(self.job(move |disk| {
             let (bytes, shards) = disk.index(|index| index.account(account).map_err(failure::of_index))?;
-            let (on_their_way, free) = disk.space.account(account);
-            Ok(Usage { used: bytes + on_their_way, free, shards })
+            let on_its_way = disk.space.account(account);
+            Ok(Usage { used: bytes + on_its_way.used, shards, ..on_its_way })
         }))
     }
 

@@ -1,4 +1,5 @@
 //! Rule sets that every implementation of a port keeps.
 
 pub mod ledger;
+mod open_shard;
 pub mod store;

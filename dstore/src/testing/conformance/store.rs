@@ -12,6 +12,8 @@ use crate::merkle::{BLOCK_LEN, BlockRange, ProvedLeaves, block_count};
 use crate::rt::Timestamp;
 use crate::store::{ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard};
 
+use super::open_shard;
+
 /// A fresh store under test.
 pub struct Subject {
     /// The store.
@@ -39,8 +41,7 @@ pub async fn run<F: Future<Output = Subject>>(make: impl Fn(u64) -> F) {
     bytes_that_do_not_match_leave_nothing(&make(ROOM).await).await;
     a_live_or_retired_shard_cannot_be_stored_again(&make(ROOM).await).await;
     what_does_not_fit_is_refused_before_its_bytes(&make(1 << 20).await).await;
-    a_dropped_writer_gives_its_room_back(&make(1 << 20).await).await;
-    a_later_writer_takes_the_place_of_an_earlier_one(&make(ROOM).await).await;
+    open_shard::run(&make).await;
     a_retired_shard_serves_until_it_is_due(&make(ROOM).await).await;
     an_expired_lease_frees_and_a_renewed_one_does_not(&make(ROOM).await).await;
     renewing_only_extends(&make(ROOM).await).await;
@@ -77,6 +78,9 @@ pub fn root(bytes: &[u8]) -> ShardRoot {
 /// A lease that no sweep of the suite ends.
 pub const LEASE: Timestamp = Timestamp::from_millis(1_000_000);
 
+/// When every shard of the suite is begun.
+pub const NOW: Timestamp = Timestamp::from_millis(1_000);
+
 /// Stores a shard in one piece.
 ///
 /// # Errors
@@ -95,7 +99,7 @@ pub async fn put_streamed(
     data: &[u8],
     announced: Option<u64>,
 ) -> Result<StoredShard, StoreError> {
-    let mut writer = store.begin(key(seed), announced).await?;
+    let mut writer = store.begin(key(seed), announced, NOW).await?;
     for piece in data.chunks(1 << 20) {
         writer.append(piece.to_vec()).await?;
     }
@@ -192,7 +196,8 @@ async fn bytes_that_do_not_match_leave_nothing(subject: &Subject) {
     let refused = store.put_small(key(1), wrong, LEASE, data.clone()).await;
     assert!(matches!(refused, Err(StoreError::Mismatch)));
 
-    let begin = async |announced| -> Box<dyn ShardWriter> { store.begin(key(1), announced).await.expect("begins") };
+    let begin =
+        async |announced| -> Box<dyn ShardWriter> { store.begin(key(1), announced, NOW).await.expect("begins") };
     let mut writer = begin(None).await;
     writer.append(data.clone()).await.expect("appends");
     assert!(matches!(writer.finish(wrong, LEASE).await, Err(StoreError::Mismatch)));
@@ -208,7 +213,7 @@ async fn bytes_that_do_not_match_leave_nothing(subject: &Subject) {
     let mut uneven = begin(None).await;
     uneven.append(data[..BLOCK_LEN + 1].to_vec()).await.expect("the last append may end inside a block");
     assert!(matches!(uneven.append(data[BLOCK_LEN + 1..].to_vec()).await, Err(StoreError::Mismatch)));
-    drop(uneven);
+    uneven.discard().await;
 
     assert!(matches!(store.stat(key(1).id).await, Err(StoreError::NotFound)));
     let usage = store.usage().await.expect("counts");
@@ -220,7 +225,7 @@ async fn a_live_or_retired_shard_cannot_be_stored_again(subject: &Subject) {
     let store = &*subject.store;
     let data = bytes(1, 100);
     for (seed, small) in [(1, true), (2, false)] {
-        let early = store.begin(key(seed), None).await.expect("begins");
+        let early = store.begin(key(seed), None, NOW).await.expect("begins");
         let stored = if small {
             put_small(store, seed, &data).await
         } else {
@@ -232,12 +237,12 @@ async fn a_live_or_retired_shard_cannot_be_stored_again(subject: &Subject) {
             |error| matches!(error, StoreError::Exists(found) if found.key == stored.key && found.root == stored.root);
         for _ in 0..2 {
             assert!(exists(put_small(store, seed, &data).await.expect_err("exists")));
-            assert!(exists(store.begin(key(seed), None).await.err().expect("exists")));
+            assert!(exists(store.begin(key(seed), None, NOW).await.err().expect("exists")));
             store.retire(key(seed).id, LEASE).await.expect("retires");
         }
         check_whole(store, seed, &data).await;
     }
-    let mut late = store.begin(key(3), None).await.expect("begins");
+    let mut late = store.begin(key(3), None, NOW).await.expect("begins");
     late.append(data.clone()).await.expect("appends");
     put_small(store, 3, &data).await.expect("stores");
     let late = late.finish(root(&data), LEASE).await;
@@ -248,54 +253,26 @@ async fn a_live_or_retired_shard_cannot_be_stored_again(subject: &Subject) {
 async fn what_does_not_fit_is_refused_before_its_bytes(subject: &Subject) {
     let store = &*subject.store;
     let free = store.usage().await.expect("counts").free;
-    assert!(matches!(store.begin(key(1), Some(free + 1)).await, Err(StoreError::NoSpace)));
+    assert!(matches!(store.begin(key(1), Some(free + 1), NOW).await, Err(StoreError::NoSpace)));
     let half = usize::try_from(free / 2).expect("small");
-    let held = store.begin(key(2), Some(free - half as u64)).await.expect("fits");
-    assert!(matches!(store.begin(key(3), Some(half as u64 + 1)).await, Err(StoreError::NoSpace)));
+    let held = store.begin(key(2), Some(free - half as u64), NOW).await.expect("fits");
+    assert!(matches!(store.begin(key(3), Some(half as u64 + 1), NOW).await, Err(StoreError::NoSpace)));
 
-    let mut growing = store.begin(key(3), None).await.expect("begins");
+    let mut growing = store.begin(key(3), None, NOW).await.expect("begins");
     growing.append(bytes(3, half)).await.expect("just fits");
     assert_eq!(store.usage().await.expect("counts").free, 0);
     assert!(matches!(put_small(store, 4, &[0]).await, Err(StoreError::NoSpace)));
     assert!(matches!(growing.append(vec![0]).await, Err(StoreError::NoSpace)));
-    drop(growing);
+    growing.discard().await;
     put_small(store, 4, &[0]).await.expect("fits now");
     drop(held);
-}
-
-async fn a_dropped_writer_gives_its_room_back(subject: &Subject) {
-    let store = &*subject.store;
-    let free = store.usage().await.expect("counts").free;
-    let mut writer = store.begin(key(1), Some(free)).await.expect("fits");
-    writer.append(bytes(1, BLOCK_LEN)).await.expect("appends");
-    let usage = store.usage().await.expect("counts");
-    assert_eq!((usage.used, usage.free, usage.shards), (free, 0, 0));
-    drop(writer);
-    let usage = store.usage().await.expect("counts");
-    assert_eq!((usage.used, usage.free, usage.shards), (0, free, 0));
-    assert!(matches!(store.stat(key(1).id).await, Err(StoreError::NotFound)));
-}
-
-async fn a_later_writer_takes_the_place_of_an_earlier_one(subject: &Subject) {
-    let store = &*subject.store;
-    let data = bytes(1, 2 * BLOCK_LEN);
-    let mut first = store.begin(key(1), Some(data.len() as u64)).await.expect("begins");
-    first.append(data.clone()).await.expect("appends");
-    let mut second = store.begin(key(1), Some(data.len() as u64)).await.expect("takes over");
-    assert_eq!(store.usage().await.expect("counts").used, data.len() as u64, "one of them holds room");
-    let late = first.finish(root(&data), LEASE).await;
-    assert!(matches!(late, Err(StoreError::Failed { .. } | StoreError::NotFound)), "{late:?}");
-    second.append(data.clone()).await.expect("appends");
-    second.finish(root(&data), LEASE).await.expect("stores");
-    check_whole(store, 1, &data).await;
-    assert_eq!(store.usage().await.expect("counts").used, data.len() as u64);
 }
 
 async fn sweep(store: &dyn ShardStore, now: u64, lease_floor: u64) -> u64 {
     let (now, lease_floor) = (Timestamp::from_millis(now), Timestamp::from_millis(lease_floor));
     let mut freed = 0;
     loop {
-        match store.sweep(now, lease_floor).await.expect("sweeps") {
+        match store.sweep(now, lease_floor, Timestamp::default()).await.expect("sweeps") {
             0 => return freed,
             more => freed += more,
         }
@@ -365,7 +342,7 @@ async fn accounts_are_counted_exactly(subject: &Subject) {
     put_streamed(store, 4, &[0; 3_000], None).await.expect("stores");
     assert_eq!((count(1).await, count(2).await, count(3).await), ((3_010, 2), (200, 1), (0, 0)));
 
-    let writer = store.begin(key(7), Some(40_000)).await.expect("begins");
+    let writer = store.begin(key(7), Some(40_000), NOW).await.expect("begins");
     assert_eq!(count(1).await, (43_010, 2), "a shard on its way counts its bytes");
     drop(writer);
     store.retire(key(4).id, Timestamp::default()).await.expect("retires");
