@@ -124,6 +124,17 @@ impl Abandoned {
 }
 
 impl Shared {
+    /// Retires the shards of a content that is of no use, in the background, and then removes its log.
+    pub(super) fn abandon(self: &Arc<Self>, shards: Vec<Abandoned>, mut notes: Notes) {
+        self.background(async move |client: Arc<Self>| {
+            // From now on no put may go on with it.
+            match notes.add(&Note::GivenUp).await {
+                Ok(()) => client.retire(shards, Reporter::default(), Some(notes)),
+                Err(error) => tracing::warn!(%error, "shards that are of no use stay until a later start"),
+            }
+        });
+    }
+
     /// Retires shards that no record names any more, in the background, and then removes the log that knows of them.
     /// What cannot be reached now is left to a later start, or, without a journal, to its lease.
     pub(super) fn retire(self: &Arc<Self>, shards: Vec<Abandoned>, reporter: Reporter, notes: Option<Notes>) {

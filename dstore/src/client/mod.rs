@@ -1,5 +1,6 @@
 //! The client: puts, gets and everything else that an owner does with files.
 
+mod background;
 mod batches;
 mod builder;
 mod check;
@@ -25,6 +26,7 @@ mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use futures_util::stream::BoxStream;
 
@@ -37,6 +39,7 @@ use crate::path::FilePath;
 use crate::proto::{NodeInfo, NodeReply, NodeRequest, NodeState};
 use crate::rt::{Rt, Timestamp};
 
+use background::Background;
 use builder::Settings;
 use directory::Directory;
 use pool::Pool;
@@ -68,10 +71,11 @@ pub(crate) struct Shared {
     pool: Pool,
     /// Puts that run at once: each takes several connections of the few that a node gives to one key.
     puts: async_lock::Semaphore,
-    /// Each piece of background work holds it for reading: whoever gets it for writing has waited for all.
-    background: Arc<async_lock::RwLock<()>>,
+    background: Background,
     /// Closes when what earlier clients left has been looked at. Nothing is ever sent.
     settled: async_channel::Receiver<()>,
+    /// When that was last done, seconds of uptime.
+    looked: AtomicU64,
 }
 
 impl Shared {
@@ -80,7 +84,7 @@ impl Shared {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let running = self.background.try_read_arc();
+        let running = self.background.begin();
         let work = work(self.clone());
         self.rt.detach(async move {
             work.await;
@@ -132,10 +136,12 @@ impl Client {
     pub(crate) fn start(settings: Settings, owner: Owner, ledger: Arc<dyn Ledger>, rt: Rt) -> Self {
         let directory = Arc::new(Directory::new(&rt, &settings, &owner));
         let pool = Pool::new(&rt, &settings, &owner, directory.clone());
-        let background = Arc::default();
+        let background = Background::default();
         let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
+        let looked = AtomicU64::new(rt.uptime().as_secs());
         let (looking, settled) = async_channel::bounded(1);
-        let shared = Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background, settled });
+        let shared =
+            Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background, settled, looked });
         if shared.settings.journal.is_some() {
             shared.background(async move |client| {
                 settle::run(&client).await;
@@ -233,7 +239,7 @@ impl Client {
 
     /// Waits for what runs in the background, such as retiring replaced versions. Dropping a client does not wait.
     pub async fn close(self) {
-        let ended = self.0.background.write();
+        let ended = self.0.background.ended();
         let _ = self.0.rt.timeout(self.0.settings.timeout, ended).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a client notes of an operation in its journal (docs/format.md section 9.3).
+//! What a client notes of an operation in its journal (docs/format.md section 3).
 //!
 //! Invariant: a note opens only for its owner, in the log and at the place where it was written.
 
@@ -27,13 +27,19 @@ pub(super) enum Note {
     Offered(Vec<Offered>),
     /// 2: the ledger is about to be written.
     Writing(Writing),
-    /// 3: the ledger was written, and nodes lack copies of the record, or hold shards that no record names.
-    Written {
-        /// The version that it got.
-        version: u32,
-    },
-    /// 4: what is left was tried again, and something still is.
+    /// 3: the ledger was written, and what followed from it was done or has a log of its own.
+    Written,
+    /// 4: what is left was tried, and something still is.
     Tried(Timestamp),
+    /// 5: the content of this put is of no use, and its shards are to be retired.
+    GivenUp,
+    /// 6: no record names the shards of this content any more.
+    Retire {
+        /// Since when.
+        at: Timestamp,
+        /// What the content is.
+        manifest: Manifest,
+    },
 }
 
 /// A put.

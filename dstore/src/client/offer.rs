@@ -163,6 +163,9 @@ impl Drop for Offers {
         }
         let made = std::mem::take(&mut *self.made());
         let shards = made.into_iter().map(|(node, name)| Abandoned::new(&self.key, node, name)).collect();
-        self.client.retire(shards, Reporter::default(), self.notes.take());
+        match self.notes.take() {
+            Some(notes) => self.client.abandon(shards, notes),
+            None => self.client.retire(shards, Reporter::default(), None),
+        }
     }
 }

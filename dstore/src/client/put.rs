@@ -121,6 +121,7 @@ impl Put {
         };
         let turn = client.puts.acquire().await;
         let mut source = self.source.open(&client.rt).await?;
+        settle::run_again(client);
         let mut left = settle::earlier(client, &order, &slot, &mut source).await?;
         if let Some(Earlier::Committed(manifest, version, notes)) = left {
             client.retire(Vec::new(), order.reporter, Some(notes));
@@ -159,7 +160,10 @@ impl Put {
             }
             Err(Refused::Unknown(error)) => Err(error),
             Err(Refused::Never(error)) => {
-                client.retire(Abandoned::all_of(&manifest), order.reporter, notes);
+                match notes {
+                    Some(notes) => client.abandon(Abandoned::all_of(&manifest), notes),
+                    None => client.retire(Abandoned::all_of(&manifest), order.reporter, None),
+                }
                 Err(match error {
                     Error::VersionConflict { path, actual, .. } if self.mode == PutMode::Create => {
                         Error::AlreadyExists { path, version: actual }

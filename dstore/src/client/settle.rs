@@ -3,6 +3,7 @@
 //! Invariant: a shard is retired only when the ledger says that no record names it, and never on a guess.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::edit::Abandoned;
@@ -21,6 +22,8 @@ use crate::rt::Timestamp;
 const RESUMABLE: Duration = Duration::from_secs(23 * 3600);
 /// How long what could not be finished is left alone before it is tried again.
 const REST: Duration = Duration::from_secs(600);
+/// How often a client that runs on looks again.
+const AGAIN: Duration = Duration::from_secs(3600);
 /// How long it is tried at all: then its leases end.
 const HOPELESS: Duration = Duration::from_secs(8 * 24 * 3600);
 
@@ -30,8 +33,10 @@ pub(super) struct Left {
     pub(super) begun: Option<Begun>,
     pub(super) offered: Vec<Offered>,
     writing: Option<Writing>,
-    written: Option<u32>,
+    retire: Option<(Timestamp, Manifest)>,
     tried: Option<Timestamp>,
+    is_written: bool,
+    is_given_up: bool,
 }
 
 impl Left {
@@ -42,8 +47,10 @@ impl Left {
                 Note::Put(begun) => left.begun = Some(begun),
                 Note::Offered(offered) => left.offered.extend(offered),
                 Note::Writing(writing) => left.writing = Some(writing),
-                Note::Written { version } => left.written = Some(version),
+                Note::Written => left.is_written = true,
                 Note::Tried(at) => left.tried = Some(at),
+                Note::GivenUp => left.is_given_up = true,
+                Note::Retire { at, manifest } => left.retire = Some((at, manifest)),
             }
         }
         left
@@ -52,7 +59,14 @@ impl Left {
     /// When the operation began.
     fn at(&self) -> Timestamp {
         let writing = self.writing.as_ref().map(|writing| writing.at);
-        self.begun.as_ref().map(|begun| begun.at).or(writing).unwrap_or_default()
+        let retire = self.retire.as_ref().map(|(at, _)| *at);
+        self.begun.as_ref().map(|begun| begun.at).or(writing).or(retire).unwrap_or_default()
+    }
+
+    /// Whether the same put may go on with it later, at `age`.
+    fn is_resumable(&self, age: Duration) -> bool {
+        let readable = self.begun.as_ref().is_some_and(|begun| begun.source.is_some());
+        readable && age <= RESUMABLE && !self.is_given_up
     }
 
     /// The shards of its own content, each once for every node that it was offered to.
@@ -124,7 +138,7 @@ pub(super) async fn earlier(
     let now = client.rt.now();
     for (notes, left) in Notes::claim(client, Some(&order.path)).await? {
         let left = Left::of(left);
-        if !left.fits(order, mark) || now.since(left.at()) > RESUMABLE {
+        if !left.fits(order, mark) || !left.is_resumable(now.since(left.at())) {
             continue;
         }
         let fate = match &left.writing {
@@ -172,40 +186,55 @@ pub(super) async fn run(client: &Arc<Shared>) {
     }
 }
 
+/// Looks again, in the background, when the last time is long ago.
+pub(super) fn run_again(client: &Arc<Shared>) {
+    let now = client.rt.uptime().as_secs();
+    let last = client.looked.load(Ordering::Relaxed);
+    let due = client.settings.journal.is_some() && now.saturating_sub(last) >= AGAIN.as_secs();
+    if due && client.looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        client.background(async move |client| run(&client).await);
+    }
+}
+
 async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()> {
     let now = client.rt.now();
     let age = now.since(left.at());
-    let resting = left.tried.is_some_and(|tried| now.since(tried) < REST);
-    let old = age > RESUMABLE;
-    let retire = |shards, notes| client.retire(shards, Reporter::default(), Some(notes));
-    let fate = match (&left.writing, left.written) {
-        (Some(_), Some(_)) => Fate::Happened,
-        (Some(writing), None) => fate(client, writing).await?,
-        (None, _) => Fate::Open,
+    if left.tried.is_some_and(|tried| now.since(tried) < REST) {
+        return Ok(());
+    }
+    if let Some((_, manifest)) = left.retire.as_ref().filter(|_| age < HOPELESS) {
+        client.retire(Abandoned::all_of(manifest), Reporter::default(), Some(notes));
+        return Ok(());
+    }
+    let fate = match &left.writing {
+        Some(_) if left.is_written => Fate::Happened,
+        Some(writing) => fate(client, writing).await?,
+        None => Fate::Open,
     };
     match (fate, left.writing.as_ref()) {
-        _ if resting => {}
-        _ if age > HOPELESS => notes.remove().await,
         (Fate::Happened, Some(writing)) => {
-            if left.written.is_none() {
-                // The same put may be asked for again, since nobody was told: its log stays for a while.
-                notes.add(&Note::Written { version: writing.expected.saturating_add(1) }).await?;
-                let replaced = writing.replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
-                client.retire(replaced, Reporter::default(), None);
+            if !left.is_written {
+                retire_apart(client, writing).await?;
+                notes.add(&Note::Written).await?;
             }
-            if old || writing.record.is_none() {
+            // Nobody was told of a put: until it is too old, the same put is told that it has happened.
+            if writing.record.is_none() || age > RESUMABLE {
                 notes.remove().await;
             }
         }
-        (Fate::Lost, _) => retire(left.own_shards(), notes),
-        (Fate::Open, _) => {
-            let resumable = left.begun.as_ref().is_some_and(|begun| begun.source.is_some()) && !old;
-            let waits = left.writing.is_some() && !old;
-            if !(resumable || waits) {
-                retire(left.own_shards(), notes);
-            }
-        }
-        (Fate::Happened | Fate::Forgotten, _) => notes.remove().await,
+        (Fate::Open, _) if left.is_resumable(age) || (left.writing.is_some() && age <= RESUMABLE) => {}
+        (Fate::Lost | Fate::Open, _) if age <= HOPELESS => client.abandon(left.own_shards(), notes),
+        _ => notes.remove().await,
+    }
+    Ok(())
+}
+
+/// Gives the retiring of what a write has replaced a log of its own.
+async fn retire_apart(client: &Arc<Shared>, writing: &Writing) -> Result<()> {
+    let Some(replaced) = &writing.replaced else { return Ok(()) };
+    if let Some(mut notes) = Notes::begin(client, &writing.path).await? {
+        notes.add(&Note::Retire { at: client.rt.now(), manifest: replaced.clone() }).await?;
+        client.retire(Abandoned::all_of(replaced), Reporter::default(), Some(notes));
     }
     Ok(())
 }

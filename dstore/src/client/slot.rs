@@ -117,6 +117,15 @@ impl Slot {
     ) -> Result<Written, Refused> {
         let now = client.ledger.get(self.file_id).await.map_err(|error| Refused::Unknown(self.unknown(error)))?;
         let actual = now.as_ref().map_or(0, |entry| entry.version);
+        if actual > expected.saturating_add(1) {
+            // Ours may have been there, and been replaced or moved since: then its shards are no longer ours to retire.
+            let history = client.ledger.history(self.file_id).await;
+            let history = history.map_err(|error| Refused::Unknown(self.unknown(error)))?;
+            let ours = history.iter().find(|entry| entry.version == expected + 1 && is_ours(entry));
+            if let Some(entry) = ours {
+                return Ok(Written { file_id: self.file_id, version: entry.version });
+            }
+        }
         match now {
             Some(entry) if entry.version == expected.wrapping_add(1) && is_ours(&entry) => {
                 Ok(Written { file_id: self.file_id, version: entry.version })

@@ -1,4 +1,4 @@
-//! Logs as files of one folder, each locked by the process that holds it (docs/format.md section 9).
+//! Logs as files of one folder, each locked by the process that holds it.
 //!
 //! Invariant: a file under its final name was locked before it got that name, so nobody can take it for left over.
 

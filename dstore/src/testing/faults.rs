@@ -1,5 +1,7 @@
 //! Faults as wrappers of a port.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written};
 use crate::rt::BoxFuture;
@@ -9,6 +11,8 @@ use crate::rt::BoxFuture;
 pub struct BrokenLedger<L> {
     ledger: L,
     defect: Defect,
+    /// Whether it reads no more either.
+    gone: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,19 +26,19 @@ impl<L: Ledger> BrokenLedger<L> {
     /// Every write is refused, as by a chain that is down.
     #[must_use]
     pub fn new(ledger: L) -> Self {
-        Self { ledger, defect: Defect::Refuses }
+        Self { ledger, defect: Defect::Refuses, gone: AtomicBool::new(false) }
     }
 
     /// No write arrives, and none is answered.
     #[must_use]
     pub fn silent(ledger: L) -> Self {
-        Self { ledger, defect: Defect::Loses }
+        Self { ledger, defect: Defect::Loses, gone: AtomicBool::new(false) }
     }
 
-    /// Every write takes effect, and none is answered.
+    /// A write takes effect and is not answered, and from then on nothing is.
     #[must_use]
     pub fn mute(ledger: L) -> Self {
-        Self { ledger, defect: Defect::IsMute }
+        Self { ledger, defect: Defect::IsMute, gone: AtomicBool::new(false) }
     }
 
     async fn fail(&self, write: BoxFuture<'_, Result<Written, LedgerError>>) -> Result<Written, LedgerError> {
@@ -42,7 +46,10 @@ impl<L: Ledger> BrokenLedger<L> {
         match self.defect {
             Defect::Refuses => Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None }),
             Defect::Loses => Err(unknown()),
-            Defect::IsMute => write.await.and_then(|_| Err(unknown())),
+            Defect::IsMute => {
+                self.gone.store(true, Ordering::Relaxed);
+                write.await.and_then(|_| Err(unknown()))
+            }
         }
     }
 }
@@ -79,6 +86,11 @@ impl<L: Ledger> Ledger for BrokenLedger<L> {
     }
 
     fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Box::pin(async {
+                Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None })
+            });
+        }
         self.ledger.get(file_id)
     }
 

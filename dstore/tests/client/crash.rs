@@ -58,7 +58,11 @@ impl ShardWriter for CountingWriter {
         self.writer.discard()
     }
 
-    fn finish(self: Box<Self>, root: ShardRoot, until: Timestamp) -> BoxFuture<'static, Result<StoredShard, StoreError>> {
+    fn finish(
+        self: Box<Self>,
+        root: ShardRoot,
+        until: Timestamp,
+    ) -> BoxFuture<'static, Result<StoredShard, StoreError>> {
         self.writer.finish(root, until)
     }
 }
@@ -226,8 +230,7 @@ fn client(dir: &Path, registry: RegistryAddr, death: Death) -> dstore::ClientBui
 #[test]
 fn child_that_puts_until_it_ends() {
     let Ok(job) = std::env::var(JOB) else { return };
-    let [dir, registry, kind, number]: [&str; 4] =
-        job.split('|').collect::<Vec<_>>().try_into().expect("four parts");
+    let [dir, registry, kind, number]: [&str; 4] = job.split('|').collect::<Vec<_>>().try_into().expect("four parts");
     let number: u32 = number.parse().expect("a number");
     let death = match kind {
         "before" => Death::BeforeNote(number),

@@ -37,7 +37,9 @@ fn a_put_that_was_interrupted_goes_on_with_what_nodes_have() {
         let seen = first.clone();
         let again = client_of(&cluster, &journal).await;
         let put = again.put("x", &content[..]);
-        let put = put.progress(move |p: Progress| drop(seen.lock().expect("fine").get_or_insert(p.bytes_done)));
+        let put = put.progress(move |p: Progress| {
+            seen.lock().expect("fine").get_or_insert(p.bytes_done);
+        });
         let committed = put.await.expect("stored");
         assert!(committed.resumed > 0, "{}", committed.resumed);
         assert!(first.lock().expect("fine").expect("told") > 2_000_000, "the bar starts where it stood");
