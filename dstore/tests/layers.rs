@@ -273,9 +273,9 @@ fn read(file: &String) -> String {
     fs::read_to_string(root().join(file)).expect("a file that was listed is there")
 }
 
-/// A file of its own for the unit tests of a module.
+/// A file, or a folder of files, for the unit tests of a module.
 fn is_tests(file: &str) -> bool {
-    file.ends_with("/tests.rs") || file.contains("/tests/")
+    file.ends_with("/tests.rs") || (file.contains("/src/") && file.contains("/tests/"))
 }
 
 fn is_library(file: &str) -> bool {

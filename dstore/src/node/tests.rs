@@ -1,5 +1,6 @@
 //! A node among strangers, liars and the slow: what they get, byte by byte.
 
+mod kill;
 mod open_put;
 
 use std::time::Duration;

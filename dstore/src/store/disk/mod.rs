@@ -20,6 +20,8 @@ mod index;
 mod meta;
 mod open;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeSet;
