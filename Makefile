@@ -12,12 +12,13 @@ SUITES := check-fmt lint tests doc-tests docs dependencies
 PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
 DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none
 
-.PHONY: help test check-fmt lint tests doc-tests docs dependencies deny advisories fmt demo bench
+.PHONY: help test check-fmt lint tests doc-tests docs dependencies deny advisories fmt demo bench fuzz
 
 help:
 	@echo 'make test   everything that is checked (cold: about 20 minutes on 2 cores)'
 	@echo 'make demo   store a file on three nodes, lose one, get the file back'
 	@echo 'make bench  the whole system, beside the limits of this machine'
+	@echo 'make fuzz   look for inputs that break something: 60 s for each target, or TARGET=name SECONDS=600'
 	@echo 'make fmt    format the code'
 	@echo 'Parts of make test: $(SUITES)'
 	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network)'
@@ -74,3 +75,28 @@ demo:
 
 bench:
 	cargo bench --locked -p dstore-bench --bench system
+
+# libFuzzer on the stable toolchain: the flags are those that instrument code for it. With --target they leave build
+# scripts and macros alone. Needs a C++ compiler beside what the rest needs. Corpora grow from run to run; what is found
+# ends as a file in dstore/fuzz/findings (CONTRIBUTING.md says what to do with it), and this ends with an error.
+TARGET ?=
+SECONDS ?= 60
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_DIR = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/fuzz
+FUZZER = $(FUZZ_DIR)/$(HOST)/release/dstore-fuzz
+INSTRUMENTED := --cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz:
+	@RUSTFLAGS='$(INSTRUMENTED)' cargo build --release --manifest-path dstore/fuzz/Cargo.toml \
+		--target $(HOST) --target-dir $(FUZZ_DIR)
+	@targets='$(TARGET)'; failed=; \
+	for target in $${targets:-$$(TARGET= $(FUZZER))}; do \
+		corpus=dstore/fuzz/corpus/$$target; mkdir -p $$corpus dstore/fuzz/findings; \
+		TARGET=$$target SEEDS=$$corpus $(FUZZER); \
+		TARGET=$$target $(FUZZER) $$corpus -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 \
+			-verbosity=0 -print_final_stats=1 -artifact_prefix=dstore/fuzz/findings/$$target- || failed+=" $$target"; \
+		echo "fuzz: $$target: $$(ls $$corpus | wc -l) inputs kept"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "fuzz: found something:$$failed; see dstore/fuzz/findings" >&2; exit 1; fi

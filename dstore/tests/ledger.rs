@@ -191,6 +191,11 @@ fn assert_same(ledger: &dyn Ledger, model: &Model) {
         let page = block_on(ledger.list(id, None)).expect("it answers");
         assert_eq!(page.entries.iter().map(|entry| (entry.file_id, entry.version)).collect::<Vec<_>>(), live);
         assert_eq!(page.next, None);
+        // From each of them on, itself included.
+        for (at, (file, _)) in live.iter().enumerate() {
+            let page = block_on(ledger.list(id, Some(*file))).expect("it answers");
+            assert!(page.entries.iter().map(|entry| entry.file_id).eq(live[at..].iter().map(|(file, _)| *file)));
+        }
     }
 }
 
@@ -198,12 +203,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_histories_are_those_of_a_map(steps in prop::collection::vec(step(), 1..40)) {
+    fn random_histories_are_those_of_a_map(
+        steps in prop::collection::vec(step(), 1..40), restart in any::<prop::sample::Index>(),
+    ) {
         let folder = tempfile::tempdir().unwrap();
-        let local = LocalLedger::open(folder.path().join("ledger.db")).unwrap();
+        let mut local = LocalLedger::open(folder.path().join("ledger.db")).unwrap();
         let memory = MemoryLedger::default();
         let mut model = Model::default();
+        let restart = restart.index(steps.len());
         for (n, step) in (1..).zip(&steps) {
+            if usize::from(n) == restart {
+                drop(local);
+                local = LocalLedger::open(folder.path().join("ledger.db")).unwrap();
+            }
             let outcomes = [apply(&local, &model, step, n), apply(&memory, &model, step, n)];
             let expected = model.run(step, n);
             prop_assert!(outcomes.iter().all(|outcome| *outcome == expected), "{outcomes:?}, not {expected:?}");

@@ -1,6 +1,6 @@
 //! The membership at explicit times, and against a model that only remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -290,6 +290,7 @@ enum Op {
     Wait { millis: u64 },
     Sleep { seconds: u64 },
     Restart,
+    TakeGone,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -300,6 +301,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0..30_000_u64).prop_map(|millis| Op::Wait { millis }),
         1 => (31..500_u64).prop_map(|seconds| Op::Sleep { seconds }),
         1 => Just(Op::Restart),
+        1 => Just(Op::TakeGone),
     ]
 }
 
@@ -317,6 +319,8 @@ struct Model {
     now: u64,
     listed: BTreeMap<u8, Listed>,
     changes: Vec<(u8, u64)>,
+    /// Died since they were last asked for.
+    gone: BTreeSet<u8>,
 }
 
 impl Model {
@@ -326,7 +330,13 @@ impl Model {
         for (node, _) in dead.into_iter().filter(|(_, at)| *at <= self.now) {
             let Some(listed) = self.listed.remove(&node) else { continue };
             self.changes.push((node, listed.silent_since + 60_000));
+            self.gone.insert(node);
         }
+    }
+
+    fn take_gone(&mut self) -> BTreeSet<NodeId> {
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        gone.filter(|node| !self.listed.contains_key(node)).map(|node| IDS[usize::from(node)]).collect()
     }
 
     fn doubt(&mut self) {
@@ -441,11 +451,20 @@ proptest! {
                     world.members = restarted;
                     model.doubt();
                     model.changes.clear();
+                    model.gone.clear();
+                }
+                Op::TakeGone => {
+                    let gone: BTreeSet<_> = world.members.take_gone().into_iter().collect();
+                    prop_assert_eq!(gone, model.take_gone());
                 }
             }
             let states: Vec<_> = (0..NODES).map(|node| world.state(node)).collect();
             let expected: Vec<_> = (0..NODES).map(|node| model.state(node)).collect();
-            prop_assert_eq!(states, expected);
+            prop_assert_eq!(&states, &expected);
+            let active: BTreeSet<_> = world.members.active(world.now).into_iter().collect();
+            let of = |state: &Option<NodeState>| *state == Some(NodeState::Active);
+            let expected = IDS.iter().zip(&expected).filter(|(_, state)| of(state)).map(|(id, _)| *id).collect();
+            prop_assert_eq!(active, expected);
             prop_assert!(world.members.keys.len() == world.members.members.len());
         }
     }

@@ -149,6 +149,8 @@ const UNKNOWN_LEN: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shard() -> StoredShard {
@@ -177,6 +179,29 @@ mod tests {
             bytes[at] ^= 1;
             let expected = if at < 9 { Unreadable::Foreign } else { Unreadable::Damaged };
             assert_eq!(decode(&bytes), Err(expected), "byte {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_fields_a_true_checksum_covers_what_decodes_has_one_encoding(
+            fields in prop::collection::vec(any::<u8>(), HEADER_LEN - 32), is_ours in prop::bool::weighted(0.8),
+        ) {
+            let mut fields = fields;
+            if is_ours {
+                fields[..9].copy_from_slice(&[&MAGIC[..], &[VERSION]].concat());
+                fields[159] %= 2;
+            }
+            let checksum = blake3::hash(&fields);
+            fields.extend_from_slice(checksum.as_bytes());
+            let header: [u8; HEADER_LEN] = fields.try_into().expect("its length");
+            match decode(&header) {
+                Ok(shard) => {
+                    prop_assert_eq!(encode(&shard), header);
+                    prop_assert!(file_len(shard.len) > HEADER_LEN as u64);
+                }
+                Err(why) => prop_assert_eq!(why, Unreadable::Foreign),
+            }
         }
     }
 }
