@@ -107,7 +107,7 @@ impl Space {
     pub(super) fn usage(&self) -> Usage {
         let mut state = self.state();
         let free = self.room(&mut state);
-        Usage { used: state.stored + state.reserved, free, shards: state.shards }
+        Usage { used: state.stored + state.reserved, free, shards: state.shards, reserved: state.reserved, damaged: 0 }
     }
 
     /// Bytes on their way that count against `account`, and the room that is left.
