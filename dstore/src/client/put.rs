@@ -3,6 +3,8 @@
 use std::future::IntoFuture;
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::edit::Abandoned;
 use super::report::{Progress, Reporter, Warning, WarningCode};
 use super::slot::{Refused, Slot};
@@ -98,7 +100,7 @@ impl IntoFuture for Put {
     type IntoFuture = BoxFuture<'static, Result<Committed>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        Box::pin(self.run().instrument(tracing::info_span!("put", file_id = tracing::field::Empty)))
     }
 }
 
@@ -139,6 +141,7 @@ impl Put {
             client.retire(Abandoned::all_of(&replaced), order.reporter);
         }
         let stored = manifest.shard_len * manifest.shards.len() as u64;
+        tracing::debug!(version = written.version, stored, "the new version is durable");
         Ok(Committed { head: Head::new(slot.file_id, written.version, &manifest), stored })
     }
 }
