@@ -1,11 +1,16 @@
 //! What an operator sees of nodes and registries: counters, health and readiness, in each state of the network.
 
+use std::time::Duration;
+
 use dstore::rt::{Env, Rt};
 use dstore::store::MemoryStore;
 use dstore::testing::{BrokenStore, Cluster, HostEnv};
 use dstore::{NodeHandle, Registry, StorageNode};
 use futures_lite::future::block_on;
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long something that must happen may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Status and body of a page.
 async fn page(env: &HostEnv, admin: std::net::SocketAddr, path: &str) -> (u16, String) {
@@ -44,9 +49,11 @@ async fn node(cluster: &Cluster, store: impl dstore::store::ShardStore) -> (Host
 /// The page at `path`, once it has this status.
 async fn page_with(env: &HostEnv, node: &NodeHandle, path: &str, status: u16) -> String {
     let admin = node.admin_address().expect("asked for");
+    let end = env.uptime() + PATIENCE;
     loop {
         match page(env, admin, path).await {
             (found, body) if found == status => return body,
+            (found, body) if env.uptime() > end => panic!("{path} stays {found}: {body}"),
             _ => futures_lite::future::yield_now().await,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use super::network::{Net, bytes, empty_home, ready, server, text};
 use super::process::{Running, command, run};
@@ -24,9 +25,11 @@ fn page(admin: &str, path: &str) -> (u16, String) {
 
 /// Asks for a page until it has this status.
 fn page_with(admin: &str, path: &str, status: u16) -> String {
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         match page(admin, path) {
             (found, body) if found == status => return body,
+            (found, body) if Instant::now() > end => panic!("{path} stays {found}: {body}"),
             _ => std::thread::yield_now(),
         }
     }
