@@ -1,9 +1,9 @@
 //! What is wrong with a network and its nodes, and what somebody can do about it, in sentences.
 
-use dstore::NodeStatus;
 use dstore::client::Network;
 use dstore::proto::{NodeInfo, NodeState};
 use dstore::rt::Timestamp;
+use dstore::{Error, NodeStatus};
 
 use crate::text;
 
@@ -29,9 +29,11 @@ pub(crate) fn node(node: &NodeStatus, answer: &dstore::Result<NodeInfo>, now: Ti
     let info = match answer {
         Ok(info) => info,
         Err(error) => {
-            return vec![format!(
-                "{name} does not answer: {error}; see that it runs, and that its port can be reached"
-            )];
+            let why = match error {
+                Error::Peer { problem, .. } => problem.to_string(),
+                error => error.to_string(),
+            };
+            return vec![format!("{name} does not answer: {why}; see that it runs, and that its port can be reached")];
         }
     };
     let mut problems: Vec<_> = listed(node).into_iter().collect();
