@@ -232,9 +232,18 @@ pub(crate) struct NodeRun {
     /// Label of what fails together, such as a house or a power line
     #[arg(long, value_name = "LABEL")]
     pub(crate) zone: Option<String>,
+    /// Take no new shards, and serve those that are here: before this node goes for good
+    #[arg(long)]
+    pub(crate) drain: bool,
     /// Take shards from clients at public addresses too, whoever they are
     #[arg(long)]
     pub(crate) open: bool,
+    /// Serve /metrics, /healthz and /readyz over HTTP here, for monitoring [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin: Option<String>,
+    /// Let --admin be an address that other machines can reach: they are asked for no password
+    #[arg(long)]
+    pub(crate) admin_public: bool,
 }
 
 /// `registry`
@@ -261,6 +270,12 @@ pub(crate) struct RegistryRun {
     /// List nodes at private addresses too, although this registry listens at a public one or at all of them
     #[arg(long)]
     pub(crate) private_nodes: bool,
+    /// Serve /metrics, /healthz and /readyz over HTTP here, for monitoring [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin: Option<String>,
+    /// Let --admin be an address that other machines can reach: they are asked for no password
+    #[arg(long)]
+    pub(crate) admin_public: bool,
 }
 
 /// `config`

@@ -1,5 +1,6 @@
 //! The command line of dstore.
 
+mod advice;
 mod args;
 mod commands;
 mod context;
@@ -50,9 +51,10 @@ fn run(arguments: Vec<OsString>, out: &mut Output) -> Result {
         Ok(parsed) => parsed,
         Err(error) => return out.clap(&error),
     };
-    let context = Context::new(&matches, home(&cli.command))?;
+    let home = home(&cli.command);
+    let context = Context::new(&matches, home)?;
     *out = context.out.clone();
-    log(&context);
+    log(&context, home);
     let mut interrupt = Interrupt::new()?;
     block_on(commands::run(cli.command, &context, &mut interrupt))
 }
@@ -66,10 +68,11 @@ fn home(command: &Command) -> Home {
     }
 }
 
-/// Logs go to standard error. Commands that run on say what goes wrong without being asked.
-fn log(context: &Context) {
+/// Logs go to standard error. Nodes and registries say what goes wrong without being asked.
+fn log(context: &Context, home: Home) {
     let level = match context.out.verbose {
-        0 => return,
+        0 if !matches!(home, Home::Node | Home::Registry) => return,
+        0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,

@@ -75,8 +75,7 @@ impl Announcer {
         });
         let mut announcer = Self { tasks: Vec::new(), shared, registries: Vec::new(), accepted, wake: Vec::new() };
         for address in registries {
-            let standing =
-                Arc::new(Mutex::new(Standing { address: address.clone(), asked: false, listed: false, error: None }));
+            let standing = Arc::new(Mutex::new(Standing::new(address.clone())));
             let (wake, woken) = async_channel::bounded(1);
             let registration =
                 Registration { shared: announcer.shared.clone(), address, standing: standing.clone(), woken };
@@ -96,6 +95,11 @@ impl Announcer {
     /// Why a registry does not list the node at the moment; `None` if none is known to have a reason.
     pub(crate) fn last_error(&self) -> Option<Error> {
         self.registries.iter().find_map(|standing| lock(standing).error())
+    }
+
+    /// How the node stands with each registry, now and later.
+    pub(crate) fn standings(&self) -> Standings {
+        Standings(self.registries.clone())
     }
 
     /// Tells the registries at once what `describe` says now, rather than with the next heartbeat.
@@ -132,15 +136,53 @@ struct Standing {
     asked: bool,
     /// Whether it listed the node, as far as is known.
     listed: bool,
+    /// When it last said so, in time since the start.
+    heard: Option<Duration>,
+    /// How far its clock was ahead of ours, seconds.
+    clock_ahead: f64,
     error: Option<Arc<LinkError>>,
 }
 
 impl Standing {
+    fn new(address: RegistryAddr) -> Self {
+        Self { address, asked: false, listed: false, heard: None, clock_ahead: 0.0, error: None }
+    }
+
     fn error(&self) -> Option<Error> {
         let error = self.error.clone()?;
         let peer = format!("registry {}", self.address.endpoint);
         let problem = error.problem();
         Some(Error::Peer { peer, problem, source: Some(Box::new(error) as BoxError) })
+    }
+}
+
+/// How a node stands with its registries.
+#[derive(Debug)]
+pub(crate) struct Standings(Vec<Arc<Mutex<Standing>>>);
+
+/// How it stands with one of them.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    /// `host:port` of the registry.
+    pub(crate) registry: String,
+    pub(crate) listed: bool,
+    /// When it last said so, in time since the start.
+    pub(crate) heard: Option<Duration>,
+    /// How far its clock was ahead of ours, seconds.
+    pub(crate) clock_ahead: f64,
+    /// Why it does not list the node.
+    pub(crate) error: Option<Error>,
+}
+
+impl Standings {
+    pub(crate) fn each(&self) -> Vec<Registered> {
+        let read = |standing: &Arc<Mutex<Standing>>| {
+            let standing = lock(standing);
+            let Standing { listed, heard, clock_ahead, .. } = *standing;
+            let (registry, error) = (standing.address.endpoint.clone(), standing.error());
+            Registered { registry, listed, heard, clock_ahead, error }
+        };
+        self.0.iter().map(read).collect()
     }
 }
 
@@ -265,7 +307,7 @@ impl Registration {
                 Err(error) => return Err(error),
             };
             *failures = 0;
-            self.accept();
+            self.accept(link.clock_ahead());
             loop {
                 self.wait(jitter(interval, self.shared.rt.below(JITTER_STEPS))).await;
                 if link.is_retired() {
@@ -275,7 +317,7 @@ impl Registration {
                     break;
                 }
                 match link.ask(&RegistryRequest::Heartbeat(self.shared.heartbeat())).await? {
-                    RegistryReply::Alive { known: true } => {}
+                    RegistryReply::Alive { known: true } => self.hear(),
                     RegistryReply::Alive { known: false } => break,
                     _ => return Err(LinkError::Protocol("another answer to Heartbeat")),
                 }
@@ -299,9 +341,14 @@ impl Registration {
         Ok(ahead.is_some())
     }
 
-    fn accept(&self) {
+    fn hear(&self) {
+        lock(&self.standing).heard = Some(self.shared.rt.uptime());
+    }
+
+    fn accept(&self, clock_ahead: f64) {
+        self.hear();
         let mut standing = lock(&self.standing);
-        standing.error = None;
+        (standing.error, standing.clock_ahead) = (None, clock_ahead);
         if !std::mem::replace(&mut standing.listed, true) {
             tracing::info!(registry = %self.address.endpoint, "registered");
         }

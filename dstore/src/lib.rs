@@ -42,6 +42,7 @@
 //! asked to work. It tells what it does with `tracing`, never a path or a secret.
 
 pub mod address;
+mod admin;
 mod announce;
 pub mod client;
 pub mod config;
@@ -55,6 +56,7 @@ pub mod keys;
 pub mod ledger;
 pub mod manifest;
 pub mod merkle;
+mod metrics;
 pub mod net;
 pub mod node;
 pub mod noise;

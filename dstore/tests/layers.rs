@@ -13,7 +13,7 @@ use source::{Named, paths};
 ///
 /// A module may use every module of a lower layer. Those of its own layer stand above it in this table, so that
 /// there can be no cycle.
-const MODULES: [(u8, &str, &[&str]); 28] = [
+const MODULES: [(u8, &str, &[&str]); 30] = [
     (0, "id", &[]),
     (0, "error", &["id"]),
     (0, "rt", &[]),
@@ -30,7 +30,9 @@ const MODULES: [(u8, &str, &[&str]); 28] = [
     (2, "manifest", &["placement", "proto"]),
     (2, "address", &["proto"]),
     (2, "identity", &[]),
-    (3, "net", &[]),
+    (3, "metrics", &[]),
+    (3, "admin", &[]),
+    (3, "net", &["metrics"]),
     (3, "store", &[]),
     (3, "ledger", &[]),
     (3, "journal", &[]),

@@ -9,7 +9,8 @@ use dstore::{NodeHandle, StorageNode, StorageNodeBuilder};
 use futures_lite::future::or;
 use futures_util::future::join_all;
 
-use super::registry::{serve_until, size};
+use super::registry::{admin_note, serve_until, size};
+use crate::advice;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -23,10 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a storage node until a signal comes.
 pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result {
+    let draining = context.config.is_on(&Key::DRAIN)?;
     let node = builder(context)?.start().await?;
+    node.drain(draining);
     let public = context.config.value(&Key::PUBLIC).map(|public| public.text().to_owned());
     let address = public.unwrap_or_else(|| node.address().to_string());
     context.out.note(&format!("node {} listens at {}; waiting for a registry", node.id().short(), node.address()));
+    admin_note(context, node.admin_address());
     let registered = async {
         registered(context, &node).await;
         true
@@ -38,9 +42,11 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     .await;
     if ready {
         if context.out.json {
-            context.out.document(&Ready::new("node", address, Some(node.id().to_string())))?;
+            let ready = Ready::new("node", address, Some(node.id().to_string()));
+            context.out.document(&ready.with_admin(node.admin_address()))?;
         } else {
-            context.out.note("a registry has accepted the node; it stores shards until Ctrl-C, at");
+            let does = if draining { "serves what it has, and takes nothing new," } else { "stores shards" };
+            context.out.note(&format!("a registry has accepted the node; it {does} until Ctrl-C, at"));
             context.out.line(&address)?;
         }
         or(
@@ -83,6 +89,12 @@ fn builder(context: &Context) -> Result<StorageNodeBuilder> {
     if let Some(zone) = config.value(&Key::ZONE) {
         node = node.zone(zone.text());
     }
+    if let Some(admin) = config.value(&Key::ADMIN) {
+        node = node.admin(admin.text());
+    }
+    if config.is_on(&Key::ADMIN_PUBLIC)? {
+        node = node.admin_public();
+    }
     if config.is_on(&Key::OPEN)? {
         node = node.open_to_strangers();
     }
@@ -122,6 +134,9 @@ pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
             .hint("`dstore-cli registry nodes --json` lists them with their ids"));
     }
     let answers = join_all(chosen.iter().map(|node| client.node_info(node.id))).await;
+    let now = Rt::default().env().now();
+    let problems: Vec<_> =
+        chosen.iter().zip(&answers).flat_map(|(node, answer)| advice::node(node, answer, now)).collect();
     if context.out.json {
         let info = |answer: &dstore::Result<dstore::proto::NodeInfo>| match answer {
             Ok(info) => Info {
@@ -129,12 +144,14 @@ pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
                 used: Some(info.used),
                 shards: Some(info.shards),
                 version: Some(info.version.clone()),
+                damaged: Some(info.damaged),
+                draining: Some(info.draining),
             },
-            Err(_) => Info { reachable: false, used: None, shards: None, version: None },
+            Err(_) => Info::default(),
         };
         let nodes = chosen.iter().zip(&answers).map(|(node, answer)| Node::new(node, Some(info(answer)))).collect();
         let (required, active) = (network.required, network.active);
-        context.out.document(&Nodes { schema: "dstore.nodes/1", nodes, required, active })?;
+        context.out.document(&Nodes { schema: "dstore.nodes/1", nodes, required, active, problems })?;
     } else {
         let rows: Vec<_> = chosen.iter().zip(&answers).map(|(node, answer)| row(node, answer)).collect();
         let columns = [
@@ -147,6 +164,7 @@ pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
             ("version", Align::Left),
         ];
         context.out.lines(&table(0, columns, &rows))?;
+        problems.iter().for_each(|problem| context.out.warning("network", problem));
     }
     match (id, answers.into_iter().next()) {
         (Some(_), Some(Err(error))) => Err(error.into()),

@@ -1,6 +1,7 @@
 //! `registry run` and `registry nodes`.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
@@ -9,6 +10,7 @@ use dstore::config::Key;
 use futures_lite::future::or;
 
 use super::status::{node_table, nodes_document};
+use crate::advice;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::interrupt::Interrupt;
@@ -34,10 +36,18 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     if config.is_on(&Key::PRIVATE_NODES)? {
         registry = registry.private_endpoints();
     }
+    if let Some(admin) = config.value(&Key::ADMIN) {
+        registry = registry.admin(admin.text());
+    }
+    if config.is_on(&Key::ADMIN_PUBLIC)? {
+        registry = registry.admin_public();
+    }
     let registry = registry.start().await?;
+    admin_note(context, registry.admin_address());
     let address = registry.registry_address().to_string();
     if context.out.json {
-        context.out.document(&Ready::new("registry", address, Some(registry.id().to_string())))?;
+        let ready = Ready::new("registry", address, Some(registry.id().to_string()));
+        context.out.document(&ready.with_admin(registry.admin_address()))?;
     } else {
         context.out.note(
             "the registry runs until Ctrl-C; nodes and clients need its address, as DSTORE_REGISTRY or --registry:",
@@ -53,6 +63,13 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     .await;
     serve_until(registry.shutdown(), interrupt).await;
     Ok(())
+}
+
+/// Says where the operator's pages are, if they are served.
+pub(super) fn admin_note(context: &Context, admin: Option<SocketAddr>) {
+    if let Some(admin) = admin {
+        context.out.note(&format!("for monitoring: http://{admin}/metrics, /healthz and /readyz"));
+    }
 }
 
 /// Waits for an orderly end, unless a second signal asks for a quick one.
@@ -80,7 +97,8 @@ pub(crate) async fn nodes(context: &Context) -> Result {
     }
     if context.out.json {
         let (active, required) = (network.active, network.required);
-        return context.out.document(&nodes_document("dstore.nodes/1", &network.nodes, active, required));
+        let problems = advice::network(&network);
+        return context.out.document(&nodes_document("dstore.nodes/1", &network.nodes, (active, required), problems));
     }
     if network.nodes.is_empty() {
         context.out.note("no node is listed");
@@ -89,5 +107,6 @@ pub(crate) async fn nodes(context: &Context) -> Result {
     context.out.lines(&node_table(&network.nodes))?;
     let active = text::count(network.active, "active node");
     context.out.note(&format!("{active}, {} needed to store files", network.required));
+    advice::network(&network).iter().for_each(|problem| context.out.warning("network", problem));
     Ok(())
 }

@@ -3,6 +3,7 @@
 use dstore::client::{Network, NodeStatus};
 use dstore::config::{self, LedgerKind};
 
+use crate::advice;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::shape::{LedgerState, Node, Nodes, RegistryState, Status};
@@ -35,10 +36,14 @@ pub(crate) async fn run(context: &Context) -> Result {
         None => (Vec::new(), 0, 0),
     };
     if context.out.json {
-        let nodes = nodes_document("dstore.status/1", &nodes, active, required);
+        let problems = network.as_ref().map(advice::network).unwrap_or_default();
+        let nodes = nodes_document("dstore.status/1", &nodes, (active, required), problems);
         context.out.document(&Status { nodes, registry, ledger, version: env!("CARGO_PKG_VERSION") })?;
     } else {
         context.out.lines(&lines(&registry, &ledger, network.as_ref()))?;
+        for problem in network.iter().flat_map(advice::network) {
+            context.out.warning("network", &problem);
+        }
     }
     failure.map_or(Ok(()), Err)
 }
@@ -49,15 +54,23 @@ fn ledger(context: &Context) -> Result<LedgerState> {
     Ok(LedgerState { kind: kind.as_str(), path })
 }
 
-pub(super) fn nodes_document(schema: &'static str, nodes: &[NodeStatus], active: usize, required: usize) -> Nodes {
-    Nodes { schema, nodes: nodes.iter().map(|node| Node::new(node, None)).collect(), required, active }
+pub(super) fn nodes_document(
+    schema: &'static str,
+    nodes: &[NodeStatus],
+    (active, required): (usize, usize),
+    problems: Vec<String>,
+) -> Nodes {
+    Nodes { schema, nodes: nodes.iter().map(|node| Node::new(node, None)).collect(), required, active, problems }
 }
 
 fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Network>) -> Vec<String> {
     let mut lines = Vec::new();
     for registry in registries {
-        let state = if registry.reachable { "ok" } else { "unreachable" };
         let place = registry.address.rsplit('@').next().unwrap_or(&registry.address);
+        let state = match &registry.message {
+            None => "ok".to_owned(),
+            Some(why) => format!("unreachable: {why}"),
+        };
         lines.push(format!("registry   {place}   {state}"));
     }
     let path = ledger.path.as_deref().unwrap_or("in memory");

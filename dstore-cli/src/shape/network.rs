@@ -1,5 +1,7 @@
 //! Nodes and registries, as `status`, `node` and `registry` show them.
 
+use std::net::SocketAddr;
+
 use dstore::client::NodeStatus;
 use serde::Serialize;
 
@@ -19,7 +21,7 @@ pub(crate) struct Node {
 }
 
 /// What a node says of itself, in the list of `node status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Info {
     /// Whether it answered.
     pub(crate) reachable: bool,
@@ -32,6 +34,12 @@ pub(crate) struct Info {
     /// The version of dstore it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
+    /// Shards of those it holds that were found damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) damaged: Option<u64>,
+    /// Whether it takes no new shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) draining: Option<bool>,
 }
 
 impl Node {
@@ -61,6 +69,8 @@ pub(crate) struct Nodes {
     pub(crate) required: usize,
     /// How many there are.
     pub(crate) active: usize,
+    /// What is wrong and what can be done, a sentence each.
+    pub(crate) problems: Vec<String>,
 }
 
 /// `dstore.status/1`
@@ -113,6 +123,9 @@ pub(crate) struct Ready {
     pub(crate) id: Option<String>,
     /// This process.
     pub(crate) pid: u32,
+    /// Where `/metrics` and the other pages for operators are, if they are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin: Option<String>,
     /// Of `dev`: the client's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dir: Option<String>,
@@ -121,6 +134,11 @@ pub(crate) struct Ready {
 impl Ready {
     /// A role that serves at `address`.
     pub(crate) fn new(role: &'static str, address: String, id: Option<String>) -> Self {
-        Self { schema: "dstore.ready/1", role, address, id, pid: std::process::id(), dir: None }
+        Self { schema: "dstore.ready/1", role, address, id, pid: std::process::id(), admin: None, dir: None }
+    }
+
+    /// The same, with the address of the operator's pages.
+    pub(crate) fn with_admin(self, address: Option<SocketAddr>) -> Self {
+        Self { admin: address.map(|address| address.to_string()), ..self }
     }
 }

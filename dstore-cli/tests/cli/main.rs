@@ -1,5 +1,6 @@
 //! The command line from outside: real processes, exit codes, JSON, signals and pipes.
 
+mod admin;
 mod config;
 mod demo;
 mod files;

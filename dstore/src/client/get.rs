@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::io::AsyncRead;
 use futures_util::stream::{BoxStream, IntoAsyncRead};
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use super::gather::{Gather, Window};
 use super::report::{Progress, Reporter, Warning};
@@ -102,6 +103,11 @@ impl Get {
     /// # Errors
     /// As [`Client::head`]; the stream's items fail like [`Get::bytes`].
     pub async fn stream(self) -> Result<ByteStream> {
+        let span = tracing::info_span!("get", file_id = tracing::field::Empty);
+        self.open().instrument(span).await
+    }
+
+    async fn open(self) -> Result<ByteStream> {
         let client = self.client.0;
         let slot = Slot::read(&client, FilePath::new(self.path)?).await?;
         let manifest = slot.manifest(&client)?;
@@ -109,6 +115,7 @@ impl Get {
         let wanted = self.range.unwrap_or(0..manifest.size);
         let end = wanted.end.min(manifest.size);
         let range = wanted.start.min(end)..end;
+        tracing::debug!(version = slot.version(), bytes = range.end - range.start, "a version to read was found");
         let pieces = pieces(&client, manifest, &slot, range.clone(), self.reporter);
         Ok(ByteStream { head, range, pieces })
     }

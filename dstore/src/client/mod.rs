@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use futures_util::stream::BoxStream;
+use tracing::Instrument;
 
 use crate::error::{Error, Result};
 use crate::id::{NodeId, OwnerId};
@@ -203,7 +204,8 @@ impl Client {
     /// # Errors
     /// As [`Client::head`]; [`Error::VersionConflict`] when another writer was faster.
     pub async fn remove(&self, path: impl AsRef<str>) -> Result<Head> {
-        edit::remove(&self.0, FilePath::new(path.as_ref())?).await
+        let span = tracing::info_span!("remove", file_id = tracing::field::Empty);
+        edit::remove(&self.0, FilePath::new(path.as_ref())?).instrument(span).await
     }
 
     /// Moves the file at `from` to `to`, where no file may be: the record moves, no shard does.

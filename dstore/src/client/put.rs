@@ -3,6 +3,8 @@
 use std::future::IntoFuture;
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::edit::Abandoned;
 use super::note::{Begun, Note, Notes};
 use super::offer::Offers;
@@ -101,7 +103,7 @@ impl IntoFuture for Put {
     type IntoFuture = BoxFuture<'static, Result<Committed>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        Box::pin(self.run().instrument(tracing::info_span!("put", file_id = tracing::field::Empty)))
     }
 }
 
@@ -154,6 +156,7 @@ impl Put {
         }
         match slot.write(client, expected, record).await {
             Ok(written) => {
+                tracing::debug!(version = written.version, resumed, "the new version is durable");
                 let retired = replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
                 client.retire(retired, order.reporter, notes);
                 Ok(committed(&slot, written.version, &manifest, resumed))

@@ -31,6 +31,7 @@ impl Slot {
     pub(super) async fn read(client: &Shared, path: FilePath) -> Result<Self> {
         let salt = client.owner.path_salt(&path);
         let file_id = file_id(client.owner.id(), salt);
+        tracing::Span::current().record("file_id", tracing::field::display(file_id));
         let read = client.ledger.get(file_id);
         let entry = match client.rt.timeout(client.settings.timeout, read).await {
             Ok(entry) => entry.map_err(|error| ledger_failed(error, Some(&path)))?,

@@ -101,10 +101,16 @@ keys! {
     FREE_FLOOR = "free_floor", "DSTORE_FREE_FLOOR", Everywhere;
     /// The operator's label for nodes that fail together.
     ZONE = "zone", "DSTORE_ZONE", Everywhere;
+    /// Whether a node takes no new shards, and serves what it has.
+    DRAIN = "drain", "DSTORE_DRAIN", Everywhere, "false";
     /// Whether a node takes shards from clients at public addresses.
     OPEN = "open", "DSTORE_OPEN", Everywhere, "false";
     /// Whether a registry at a public address lists nodes at private ones.
     PRIVATE_NODES = "private_nodes", "DSTORE_PRIVATE_NODES", Everywhere, "false";
+    /// Where a node or registry shows its operator how it is, `host:port`.
+    ADMIN = "admin", "DSTORE_ADMIN", Everywhere;
+    /// Whether that may be an address that other machines can reach.
+    ADMIN_PUBLIC = "admin_public", "DSTORE_ADMIN_PUBLIC", Everywhere, "false";
     /// How often nodes report to a registry.
     HEARTBEAT = "heartbeat", "DSTORE_HEARTBEAT", Everywhere, "10s";
     /// The owner's private key, 64 hex digits.

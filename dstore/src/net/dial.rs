@@ -42,9 +42,12 @@ impl Dialer {
             Ok(second) => second?,
             Err(error) => return Err(written.err().unwrap_or(error).into()),
         };
-        let (third, session, _clock) = initiator.finish(&second).map_err(LinkError::Handshake)?;
+        let (third, session, clock) = initiator.finish(&second).map_err(LinkError::Handshake)?;
         socket.writer.write_all(&third).await?;
-        Ok(Link::new(self.rt.clone(), socket, session, expected.noise_key))
+        let mut link = Link::new(self.rt.clone(), socket, session, expected.noise_key);
+        let now = self.rt.now();
+        link.clock_ahead = clock.since(now).as_secs_f64() - now.since(clock).as_secs_f64();
+        Ok(link)
     }
 }
 

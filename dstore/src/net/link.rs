@@ -66,6 +66,8 @@ pub(crate) struct Link {
     pub(crate) peer: NoiseKey,
     /// The other side's address.
     pub(crate) remote: SocketAddr,
+    /// How far the clock of a peer that was dialled was ahead of ours, seconds.
+    pub(crate) clock_ahead: f64,
     opened: Duration,
 }
 
@@ -97,6 +99,7 @@ impl Link {
             session: hash,
             peer,
             remote: socket.remote,
+            clock_ahead: 0.0,
             opened,
         }
     }

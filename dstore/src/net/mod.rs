@@ -1,5 +1,6 @@
 //! Authenticated connections: links over byte streams, dialling, and serving with every limit of docs/wire.md section 9.
 
+mod counts;
 mod dial;
 mod gate;
 mod link;
@@ -14,9 +15,10 @@ use crate::noise::HandshakeError;
 use crate::proto::{Malformed, Refusal};
 use crate::rt::Elapsed;
 
+pub(crate) use counts::ServerCounts;
 pub(crate) use dial::Dialer;
 pub use gate::Limits;
-pub(crate) use gate::{is_private, source_of};
+pub(crate) use gate::{Gate, is_private, source_of};
 pub(crate) use link::{Body, Link, LinkWriter, MAX_DATA_LEN};
 pub(crate) use registry::RegistryLink;
 pub use server::ServerHandle;

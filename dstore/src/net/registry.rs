@@ -32,6 +32,11 @@ impl RegistryLink {
         self.0.is_retired()
     }
 
+    /// How far its clock was ahead of ours when the link opened, seconds.
+    pub(crate) fn clock_ahead(&self) -> f64 {
+        self.0.clock_ahead
+    }
+
     /// Asks and waits for the answer.
     pub(crate) async fn ask(&mut self, request: &RegistryRequest) -> Result<RegistryReply, LinkError> {
         let reply = self.0.call(&proto::encode(request), MAX_NODE_LIST_LEN, ANSWER).await?;

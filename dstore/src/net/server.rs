@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable, Either, select};
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::counts::{ServerCounts, cause};
 use super::gate::{Admission, Gate};
 use super::{Limits, Link, LinkError};
 use crate::id::{NetworkId, NodeId};
@@ -32,6 +33,11 @@ pub(crate) struct Identity {
 pub(crate) trait Service: Send + Sync + 'static {
     /// Serves requests until the link ends.
     fn serve(self: Arc<Self>, link: Link, serving: Serving) -> BoxFuture<'static, ()>;
+
+    /// Where connections are counted. By default nobody reads that.
+    fn counts(&self) -> ServerCounts {
+        ServerCounts::default()
+    }
 }
 
 /// A connection's view of its server.
@@ -146,6 +152,7 @@ pub(crate) fn start(
         identity: Arc::new(identity),
         limits,
         gate: gate.clone(),
+        counts: service.counts(),
         service,
         stop: Stop(stopped),
         alive,
@@ -160,6 +167,7 @@ struct Acceptor {
     identity: Arc<Identity>,
     limits: Limits,
     gate: Gate,
+    counts: ServerCounts,
     service: Arc<dyn Service>,
     stop: Stop,
     /// Every connection holds a clone: when the last one is gone the server is closed.
@@ -192,11 +200,13 @@ impl Acceptor {
         drop(kill);
     }
 
-    fn admit(&self, mut socket: Socket, killed: Stop) {
+    fn admit(&self, socket: Socket, killed: Stop) {
+        let mut socket = self.counts.count(socket);
         let connection = Connection {
             rt: self.rt.clone(),
             identity: self.identity.clone(),
             limits: self.limits.clone(),
+            counts: self.counts.clone(),
             service: self.service.clone(),
             stop: self.stop.clone(),
             _alive: self.alive.clone(),
@@ -207,7 +217,10 @@ impl Acceptor {
             match admission {
                 Some(admission) => connection.run(socket, admission).await,
                 // Best effort, and bounded: the buffer of a new socket has room for six bytes.
-                None => refuse(&connection.rt, &mut socket, HandshakeError::Busy).await,
+                None => {
+                    connection.counts.refused.add("limit");
+                    refuse(&connection.rt, &mut socket, HandshakeError::Busy).await;
+                }
             }
         };
         let task = Abortable::new(task, registration);
@@ -245,6 +258,7 @@ struct Connection {
     rt: Rt,
     identity: Arc<Identity>,
     limits: Limits,
+    counts: ServerCounts,
     service: Arc<dyn Service>,
     stop: Stop,
     _alive: async_channel::Sender<()>,
@@ -256,12 +270,16 @@ impl Connection {
         let (session, peer) = match self.rt.timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Ok(Ok(authenticated))) => authenticated,
             Ok(Ok(Err(error))) => {
+                self.counts.handshakes_failed.add(cause(&error));
                 return refuse(&self.rt, &mut socket, error).await;
             }
-            Ok(Err(_)) | Err(_) => return,
+            Ok(Err(_)) => return self.counts.handshakes_failed.add("broken"),
+            Err(_) => return self.counts.handshakes_failed.add("timeout"),
         };
+        self.counts.accepted.inc();
         let mut link = Link::new(self.rt.clone(), socket, session, peer).with_window(self.limits.progress_window);
         if !admission.authenticated(peer) {
+            self.counts.refused.add("key_limit");
             link.writer.abort(Refusal::Busy);
             let _ = link.writer.flush().await;
             return;

@@ -5,6 +5,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::watch::{NodeMetrics, Watch};
 use crate::address::RegistryAddr;
+use crate::admin::{Admin, AdminSettings, Subject};
 use crate::announce::{Announcer, NodeDescription};
 use crate::error::{Error, Result};
 use crate::id::{NetworkId, NodeId, NoiseKey};
@@ -34,11 +37,16 @@ pub(crate) struct NodeCore {
     /// As it was when it was last measured.
     usage: Mutex<Usage>,
     draining: AtomicBool,
+    metrics: NodeMetrics,
 }
 
 impl NodeCore {
     fn usage(&self) -> Usage {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 }
 
@@ -81,6 +89,7 @@ pub struct StorageNodeBuilder {
     zone: String,
     disk: DiskStoreConfig,
     config: NodeConfig,
+    admin: AdminSettings,
     rt: Rt,
 }
 
@@ -108,6 +117,7 @@ impl Default for StorageNodeBuilder {
                 open_to_strangers: false,
                 limits: Limits::default(),
             },
+            admin: AdminSettings::default(),
             rt: Rt::default(),
         }
     }
@@ -222,6 +232,20 @@ impl StorageNodeBuilder {
         self
     }
 
+    /// Serves `/metrics`, `/healthz` and `/readyz` over plain HTTP at `address`, `host:port`, to whoever asks. Default:
+    /// not at all.
+    pub fn admin(mut self, address: impl Into<String>) -> Self {
+        self.admin.address = Some(address.into());
+        self
+    }
+
+    /// Allows an [`admin`](Self::admin) address that others than this machine can reach. The pages tell them how full and
+    /// how busy the node is, and which registries it knows. Default: only loopback addresses.
+    pub fn admin_public(mut self) -> Self {
+        self.admin.public = true;
+        self
+    }
+
     /// The environment: clock, tasks, sockets. Default: the machine's own.
     pub fn rt(mut self, rt: Rt) -> Self {
         self.rt = rt;
@@ -232,7 +256,7 @@ impl StorageNodeBuilder {
     ///
     /// # Errors
     /// [`Error::Config`] for settings that cannot be used; [`Error::Locked`] when another process has the folder;
-    /// [`Error::Io`] when the folder or the address cannot be used.
+    /// [`Error::Io`] when the folder or an address cannot be used.
     pub async fn start(self) -> Result<NodeHandle> {
         if self.zone.len() > crate::proto::MAX_ZONE_LEN {
             return Err(Error::config("the zone label is longer than 64 bytes"));
@@ -281,6 +305,7 @@ impl StorageNodeBuilder {
             config: self.config,
             usage: Mutex::default(),
             draining: AtomicBool::new(false),
+            metrics: NodeMetrics::new(),
         });
         let served = Identity {
             id: core.identity.id(),
@@ -300,12 +325,14 @@ impl StorageNodeBuilder {
                 free: usage.free,
                 used: usage.used,
                 zone: zone.clone(),
-                draining: described.draining.load(Ordering::Relaxed),
+                draining: described.is_draining(),
                 connections: u32::try_from(gate.connections()).unwrap_or(u32::MAX),
             }
         };
         let announcer = Announcer::start(&rt, &core.identity, self.network, self.registries, describe);
-        Ok(NodeHandle { server, announcer, core })
+        let watch = Arc::new(Watch { node: core.clone(), gate: server.gate(), standings: announcer.standings() });
+        let admin = Admin::start(&rt, self.admin, watch.clone()).await?;
+        Ok(NodeHandle { server, announcer, core, watch, admin })
     }
 }
 
@@ -314,6 +341,8 @@ pub struct NodeHandle {
     server: ServerHandle,
     announcer: Announcer,
     core: Arc<NodeCore>,
+    watch: Arc<Watch>,
+    admin: Option<Admin>,
 }
 
 impl NodeHandle {
@@ -350,6 +379,18 @@ impl NodeHandle {
     #[must_use]
     pub fn registration_error(&self) -> Option<Error> {
         self.announcer.last_error()
+    }
+
+    /// Where `/metrics` and the other pages of [`StorageNodeBuilder::admin`] are, if it was asked to serve them.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// What `/metrics` shows: everything that this node counts, as OpenMetrics text.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.watch.metrics()
     }
 
     /// Takes no new shards from now on, or takes them again; what it keeps it goes on serving. Registries are told at once.

@@ -6,15 +6,16 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{Either, select};
+use tracing::Instrument;
 
 use super::NodeCore;
 use super::authority::{Authority, lease_until};
 use crate::id::ShardRoot;
 use crate::merkle::{BLOCK_LEN, BlockRange};
-use crate::net::{Body, Link, LinkError, Service, Serving};
+use crate::net::{Body, Link, LinkError, ServerCounts, Service, Serving};
 use crate::proto::{
     BlockRequest, Deletion, MAX_READ_BLOCKS, MAX_SMALL_LEN, NodeInfo, NodeReply, NodeRequest, PutEnd, PutOffer,
-    Receipt, Refusal, Rights, ShardHealth, ShardStatus, Signed, Token, decode, encode,
+    Receipt, Refusal, Rights, ShardHealth, ShardName, ShardStatus, Signed, Token, decode, encode,
 };
 use crate::rt::BoxFuture;
 use crate::store::{ProvedBlocks, ShardKey, ShardState, ShardWriter, StoreError, StoredShard};
@@ -70,6 +71,10 @@ impl From<StoreError> for Failure {
 }
 
 impl Service for NodeCore {
+    fn counts(&self) -> ServerCounts {
+        self.metrics.server.clone()
+    }
+
     fn serve(self: Arc<Self>, link: Link, serving: Serving) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let me = (self.identity.id(), self.network);
@@ -77,7 +82,7 @@ impl Service for NodeCore {
                 Authority::new(me, link.session, link.peer, link.remote.ip(), self.config.open_to_strangers);
             let mut connection = Connection { node: self, link, authority };
             while let Some(request) = serving.next(&mut connection.link).await {
-                let outcome = connection.answer(&request).await;
+                let outcome = connection.counted(&request).await;
                 let goes_on = match outcome {
                     Ok(()) => true,
                     Err(Failure::Refused(refusal)) => {
@@ -107,6 +112,30 @@ struct Connection {
 }
 
 impl Connection {
+    /// Answers a request, and notes what it was and how it ended.
+    async fn counted(&mut self, request: &[u8]) -> Result<(), Failure> {
+        let kind = self.node.metrics.requests.kind(request);
+        let started = self.node.rt.uptime();
+        let span = tracing::debug_span!("request", kind, shard = tracing::field::Empty);
+        let outcome = self.answer(request).instrument(span.clone()).await;
+        let word = match &outcome {
+            Ok(()) => "ok",
+            Err(Failure::Refused(refusal) | Failure::RefusedMidway(refusal)) => refusal.name(),
+            Err(Failure::Broken) => "broken",
+        };
+        let took = self.node.rt.uptime().saturating_sub(started);
+        self.node.metrics.requests.ended(kind, word, took);
+        span.in_scope(|| tracing::debug!(outcome = word, ms = took.as_secs_f64() * 1000.0, "answered"));
+        outcome
+    }
+
+    /// Names the shard of the request under way in the log.
+    fn about(name: &ShardName) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::Span::current().record("shard", tracing::field::display(name.id().short()));
+        }
+    }
+
     async fn answer(&mut self, request: &[u8]) -> Result<(), Failure> {
         let request = decode("node request", request).map_err(|_| {
             // A body may follow what was not understood.
@@ -136,11 +165,19 @@ impl Connection {
 
     async fn info(&self) -> Result<NodeReply, Failure> {
         let usage = self.node.store.usage().await?;
-        let parts = (usage.used, usage.free, usage.shards);
-        Ok(NodeReply::Info(NodeInfo::new(self.node.config.capacity, parts, self.node.rt.now())))
+        Ok(NodeReply::Info(NodeInfo {
+            capacity: self.node.config.capacity,
+            used: usage.used,
+            free: usage.free,
+            shards: usage.shards,
+            time: self.node.rt.now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            damaged: usage.damaged,
+            draining: self.node.is_draining(),
+        }))
     }
 
-    fn receipt(&self, offer: &crate::proto::ShardName, stored: &StoredShard) -> NodeReply {
+    fn receipt(&self, offer: &ShardName, stored: &StoredShard) -> NodeReply {
         let receipt = Receipt {
             node: self.node.identity.id(),
             name: *offer,
@@ -165,7 +202,7 @@ impl Connection {
 
     /// Refuses everything new while draining.
     fn check_draining(&self) -> Result<(), Refusal> {
-        if self.node.draining.load(std::sync::atomic::Ordering::Relaxed) { Err(Refusal::NoSpace) } else { Ok(()) }
+        if self.node.is_draining() { Err(Refusal::NoSpace) } else { Ok(()) }
     }
 
     /// Refuses what would take the peer's account over its quota.
@@ -202,6 +239,7 @@ impl Connection {
             }
         }
         let offer = self.authority.offer(signed)?;
+        Self::about(&offer.name);
         let root = offer.root.ok_or(Refusal::Malformed)?;
         if offer.len != Some(body.len() as u64) || body.len() > MAX_SMALL_LEN {
             return Err(Refusal::Mismatch.into());
@@ -218,6 +256,7 @@ impl Connection {
 
     async fn put(&mut self, signed: &Signed<PutOffer>) -> Result<NodeReply, Failure> {
         let offer = self.authority.offer(signed)?;
+        Self::about(&offer.name);
         self.check_begin(&offer).await?;
         let mut writer = match self.node.store.begin(self.key(&offer), offer.len, self.node.rt.now()).await {
             Err(StoreError::Exists(stored)) if stored.state == ShardState::Live => {
@@ -317,6 +356,7 @@ impl Connection {
 
     async fn blocks(&mut self, request: &BlockRequest) -> Result<(StoredShard, BlockRange), Failure> {
         let token = self.authority.token(&request.token, &[Rights::Read], self.node.rt.now())?;
+        Self::about(&token.name);
         let shard = self.node.store.stat(token.name.id()).await?;
         let range = BlockRange::new(shard.len, request.first, request.count);
         let range = range.filter(|range| range.count() <= MAX_READ_BLOCKS).ok_or(Refusal::Malformed)?;
@@ -354,6 +394,7 @@ impl Connection {
 
     async fn stat(&mut self, token: &Signed<Token>) -> Result<NodeReply, Failure> {
         let token = self.authority.token(token, &[Rights::Read, Rights::Renew], self.node.rt.now())?;
+        Self::about(&token.name);
         let shard = self.node.store.stat(token.name.id()).await?;
         let health = match shard.state {
             ShardState::Live => ShardHealth::Live,
@@ -366,12 +407,14 @@ impl Connection {
     async fn renew(&mut self, token: &Signed<Token>, lease: u64) -> Result<NodeReply, Failure> {
         let now = self.node.rt.now();
         let token = self.authority.token(token, &[Rights::Renew], now)?;
+        Self::about(&token.name);
         let stored = self.node.store.renew(token.name.id(), lease_until(now, lease)).await?;
         Ok(self.receipt(&token.name, &stored))
     }
 
     async fn delete(&mut self, deletion: &Signed<Deletion>) -> Result<NodeReply, Failure> {
         let deletion = self.authority.deletion(deletion)?;
+        Self::about(&deletion.name);
         let free_at = self.node.rt.now().after(self.node.config.retire_for);
         match self.node.store.retire(deletion.name.id(), free_at).await {
             Ok(()) | Err(StoreError::NotFound) => Ok(NodeReply::Deleted),

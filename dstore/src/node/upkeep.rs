@@ -21,12 +21,14 @@ pub(super) async fn run(node: Arc<NodeCore>) {
     let mut cursor = None;
     loop {
         if let Err(error) = round(&node, &mut cursor).await {
+            node.metrics.upkeep_failures.inc();
             tracing::error!(error = &error as &dyn std::error::Error, "upkeep of the store failed");
         }
         let round_ends = node.rt.uptime() + ROUND;
         while node.rt.uptime() < round_ends {
             node.rt.sleep(MEASURE).await;
             if let Err(error) = measure(&node).await {
+                node.metrics.upkeep_failures.inc();
                 tracing::error!(error = &error as &dyn std::error::Error, "the store cannot be measured");
             }
         }
@@ -46,13 +48,24 @@ pub(super) async fn measure(node: &NodeCore) -> Result<()> {
 
 pub(super) async fn round(node: &NodeCore, cursor: &mut Option<ShardId>) -> std::result::Result<(), StoreError> {
     let now = node.rt.now();
-    let floors = (now.before(node.config.grace), now.before(node.config.open_for));
-    while node.store.sweep(now, floors.0, floors.1).await? > 0 {}
+    let (leases, open) = (now.before(node.config.grace), now.before(node.config.open_for));
+    loop {
+        let freed = node.store.sweep(now, leases, open).await?;
+        node.metrics.freed.inc_by(freed);
+        if freed == 0 {
+            break;
+        }
+    }
     let budget = node.store.usage().await?.used / SCRUB_ROUNDS;
     let scrubbed = node.store.scrub(*cursor, budget).await?;
+    node.metrics.scrubbed.inc_by(scrubbed.bytes);
+    node.metrics.found_damaged.inc_by(scrubbed.quarantined.len() as u64);
     for shard in &scrubbed.quarantined {
         tracing::warn!(%shard, "a stored shard is damaged: it is quarantined");
     }
     *cursor = scrubbed.last;
+    if cursor.is_none() {
+        node.metrics.scrub_passed.set(Duration::from_millis(now.as_millis()).as_secs_f64());
+    }
     Ok(())
 }

@@ -127,13 +127,10 @@ pub struct NodeInfo {
     pub time: Timestamp,
     /// The version of dstore it runs.
     pub version: String,
-}
-
-impl NodeInfo {
-    pub(crate) fn new(capacity: u64, usage: (u64, u64, u64), time: Timestamp) -> Self {
-        let (used, free, shards) = usage;
-        Self { capacity, used, free, shards, time, version: env!("CARGO_PKG_VERSION").to_owned() }
-    }
+    /// Shards of those held that were found damaged.
+    pub damaged: u64,
+    /// Whether it takes no new shards.
+    pub draining: bool,
 }
 
 /// The state of a shard.
@@ -303,6 +300,28 @@ pub enum Refusal {
     /// Another number.
     #[error("refused with code {0}")]
     Other(u16),
+}
+
+impl Refusal {
+    /// Its name in docs/wire.md section 10, as logs and counters spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::Busy => "busy",
+            Self::NoSpace => "no_space",
+            Self::Quota => "quota",
+            Self::Damaged => "damaged",
+            Self::Mismatch => "mismatch",
+            Self::Expired => "expired",
+            Self::Unreachable => "unreachable",
+            Self::Failed => "failed",
+            Self::Other(_) => "other",
+        }
+    }
 }
 
 impl From<u16> for Refusal {

@@ -100,6 +100,7 @@ pub(super) struct Membership {
     histories: BTreeMap<NodeId, History>,
     /// Nodes that died and are not reported by [`Membership::take_gone`] yet.
     gone: Vec<NodeId>,
+    quarantines: u64,
     latest: Timestamp,
 }
 
@@ -111,6 +112,7 @@ impl Membership {
             keys: BTreeMap::new(),
             histories: BTreeMap::new(),
             gone: Vec::new(),
+            quarantines: 0,
             latest: now,
         }
     }
@@ -221,6 +223,11 @@ impl Membership {
         self.each(now).filter(|(_, state)| *state == NodeState::Active).map(|(member, _)| member.record.id).collect()
     }
 
+    /// How often a quarantine began.
+    pub(super) fn quarantines(&self) -> u64 {
+        self.quarantines
+    }
+
     /// Every listed node.
     pub(super) fn each(&mut self, now: Timestamp) -> impl Iterator<Item = (&Member, NodeState)> {
         let now = self.tick(now);
@@ -314,6 +321,7 @@ impl Membership {
         history.changes.retain(|earlier| at.since(*earlier) < window);
         if history.changes.len() > changes {
             history.changes.pop_front();
+            self.quarantines += u64::from(history.quarantined_until <= at);
             history.quarantined_until = at.after(duration);
         }
         self.forget_oldest();

@@ -8,6 +8,7 @@ mod service;
 mod state;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Deref;
@@ -19,7 +20,9 @@ use self::dial_back::{DialBack, Reach};
 use self::membership::{Membership, Rules};
 use self::service::RegistryService;
 use self::state::State;
+use self::watch::{RegistryMetrics, Watch};
 use crate::address::RegistryAddr;
+use crate::admin::{Admin, AdminSettings, Subject};
 use crate::error::{Error, Result};
 use crate::id::{NetworkId, NodeId};
 use crate::identity::ServerIdentity;
@@ -53,6 +56,7 @@ impl Registry {
             quarantine: Quarantine::default(),
             limits: Limits::default(),
             private_endpoints: false,
+            admin: AdminSettings::default(),
             rt: None,
         }
     }
@@ -73,6 +77,7 @@ pub struct RegistryBuilder {
     quarantine: Quarantine,
     limits: Limits,
     private_endpoints: bool,
+    admin: AdminSettings,
     rt: Option<Rt>,
 }
 
@@ -151,6 +156,20 @@ impl RegistryBuilder {
         self
     }
 
+    /// Serves `/metrics`, `/healthz` and `/readyz` over plain HTTP at `address`, `host:port`, to whoever asks. Default:
+    /// not at all.
+    pub fn admin(mut self, address: impl Into<String>) -> Self {
+        self.admin.address = Some(address.into());
+        self
+    }
+
+    /// Allows an [`admin`](Self::admin) address that others than this machine can reach. The pages tell them how many
+    /// nodes are listed and how busy the registry is. Default: only loopback addresses.
+    pub fn admin_public(mut self) -> Self {
+        self.admin.public = true;
+        self
+    }
+
     /// The environment it runs in. Default: the real one.
     pub fn rt(mut self, rt: Rt) -> Self {
         self.rt = Some(rt);
@@ -180,6 +199,7 @@ impl RegistryBuilder {
             dial_back: DialBack::new(&rt, network, identity.transport().clone(), reach),
             members: Mutex::new(members),
             state: async_lock::Mutex::new(state),
+            metrics: RegistryMetrics::new(),
         });
         let address = RegistryAddr {
             id: identity.id(),
@@ -199,7 +219,9 @@ impl RegistryBuilder {
             }
         }));
         tracing::info!(%address, "the registry serves");
-        Ok(RegistryHandle { server, address, service })
+        let watch = Arc::new(Watch { service: service.clone(), gate: server.gate() });
+        let admin = Admin::start(&rt, self.admin, watch.clone()).await?;
+        Ok(RegistryHandle { server, address, service, watch, admin })
     }
 
     fn check(&self) -> Result<()> {
@@ -281,6 +303,8 @@ pub struct RegistryHandle {
     server: ServerHandle,
     address: RegistryAddr,
     service: Arc<RegistryService>,
+    watch: Arc<Watch>,
+    admin: Option<Admin>,
 }
 
 impl RegistryHandle {
@@ -288,6 +312,18 @@ impl RegistryHandle {
     #[must_use]
     pub fn registry_address(&self) -> RegistryAddr {
         self.address.clone()
+    }
+
+    /// Where `/metrics` and the other pages of [`RegistryBuilder::admin`] are, if it was asked to serve them.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// What `/metrics` shows: everything that this registry counts, as OpenMetrics text.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.watch.metrics()
     }
 
     /// Every listed node, by id.

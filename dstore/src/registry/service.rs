@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::dial_back::DialBack;
 use super::membership::{Membership, Verdict};
 use super::state::{Saved, State};
+use super::watch::RegistryMetrics;
 use crate::id::{NetworkId, NodeId};
-use crate::net::{Link, Service, Serving};
+use crate::net::{Link, ServerCounts, Service, Serving};
 use crate::proto::{
     self, ListedNode, MAX_LISTED, MAX_NODE_LIST_LEN, NodeRecord, NodeState, Refusal, RegistryReply, RegistryRequest,
     Signed,
@@ -33,13 +34,18 @@ pub(super) struct RegistryService {
     pub(super) members: Mutex<Membership>,
     /// Held from the last look at the members until they and the file are changed alike.
     pub(super) state: async_lock::Mutex<State>,
+    pub(super) metrics: RegistryMetrics,
 }
 
 impl Service for RegistryService {
+    fn counts(&self) -> ServerCounts {
+        self.metrics.server.clone()
+    }
+
     fn serve(self: Arc<Self>, mut link: Link, serving: Serving) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             while let Some(request) = serving.next(&mut link).await {
-                match self.answer(&link, &request).await {
+                match self.counted(&link, &request).await {
                     Ok(reply) => link.writer.control(&proto::encode(&reply)),
                     Err(refusal) => link.writer.abort(refusal),
                 }
@@ -58,6 +64,18 @@ impl RegistryService {
 
     fn now(&self) -> Timestamp {
         self.rt.now()
+    }
+
+    /// Answers a request, and notes what it was and how it ended.
+    async fn counted(&self, link: &Link, request: &[u8]) -> Result<RegistryReply, Refusal> {
+        let kind = self.metrics.requests.kind(request);
+        let started = self.rt.uptime();
+        let answer = self.answer(link, request).await;
+        let outcome = answer.as_ref().map_or_else(|refusal| refusal.name(), |_| "ok");
+        let took = self.rt.uptime().saturating_sub(started);
+        self.metrics.requests.ended(kind, outcome, took);
+        tracing::debug!(kind, outcome, ms = took.as_secs_f64() * 1000.0, "answered");
+        answer
     }
 
     async fn answer(&self, link: &Link, request: &[u8]) -> Result<RegistryReply, Refusal> {
@@ -85,7 +103,9 @@ impl RegistryService {
         }
         let verdict = self.members().judge(&signed, &record, self.now())?;
         if verdict == Verdict::New {
-            self.dial_back.see(&record, link.remote.ip()).await?;
+            let seen = self.dial_back.see(&record, link.remote.ip()).await;
+            self.metrics.dialled_back(seen);
+            seen?;
         }
         let state = self.state.lock().await;
         // Others may have come while this one was dialled.
@@ -100,7 +120,10 @@ impl RegistryService {
         let (id, seq) = (record.id, record.seq);
         self.members().register(signed, record, self.now())?;
         drop(state);
-        tracing::debug!(node = %id, seq, ?again, "a node registered");
+        match again {
+            Verdict::New => tracing::info!(node = %id, seq, "a node registered"),
+            Verdict::Same | Verdict::Renewal => tracing::debug!(node = %id, seq, ?again, "a node registered again"),
+        }
         Ok(RegistryReply::Registered { heartbeat: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX) })
     }
 
@@ -110,6 +133,7 @@ impl RegistryService {
         if let Some(id) = id {
             state.remove(&self.rt, vec![id]).await.map_err(internal)?;
             self.members().deregister(link.peer, self.now());
+            self.metrics.departures.inc();
             tracing::info!(node = %id, "a node left");
         }
         Ok(RegistryReply::Deregistered)
@@ -126,6 +150,7 @@ impl RegistryService {
         if gone.is_empty() {
             return;
         }
+        self.metrics.deaths.inc_by(gone.len() as u64);
         for node in &gone {
             tracing::info!(%node, "a node is silent for too long, or its record ended: no longer listed");
         }

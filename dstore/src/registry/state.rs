@@ -80,6 +80,11 @@ impl State {
         .await
     }
 
+    /// Writes to the file without changing what it holds.
+    pub(super) async fn check(&self, rt: &Rt) -> Result<()> {
+        self.run(rt, |connection| connection.pragma_update(None, "user_version", FORMAT_VERSION)).await
+    }
+
     /// Lets the file go; later calls fail.
     pub(super) async fn close(&self, rt: &Rt) {
         let Some(file) = self.0.clone() else { return };

@@ -417,6 +417,20 @@ fn a_damaged_or_foreign_state_is_refused_with_its_name_and_a_way_out() {
 }
 
 #[test]
+fn a_registry_that_cannot_write_its_state_is_neither_healthy_nor_ready() {
+    block_on(async {
+        let world = World::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = world.start_in(folder.path()).await;
+        assert_eq!(registry.watch.obstacles().await, []);
+        registry.service.state.lock().await.close(&registry.service.rt).await;
+        let faults = registry.watch.faults().await;
+        assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["state_failing"]);
+        assert_eq!(registry.watch.obstacles().await, faults);
+    });
+}
+
+#[test]
 fn a_folder_serves_one_registry_at_a_time_and_a_taken_address_is_named() {
     block_on(async {
         let world = World::new();

@@ -241,7 +241,11 @@ impl ShardStore for MemoryStore {
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        Box::pin(async move { Ok(self.shared.space.usage()) })
+        Box::pin(async move {
+            let is_damaged = |entry: &&Entry| entry.shard.state == ShardState::Quarantined;
+            let damaged = self.shared.shards().values().filter(is_damaged).count() as u64;
+            Ok(Usage { damaged, ..self.shared.space.usage() })
+        })
     }
 
     fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {

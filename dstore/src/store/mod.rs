@@ -89,6 +89,10 @@ pub struct Usage {
     pub shards: u64,
     /// Shards that are open: being written, or waiting to be written on.
     pub open: u64,
+    /// The part of `used` that is set aside for those.
+    pub reserved: u64,
+    /// Shards held that were found damaged.
+    pub damaged: u64,
 }
 
 /// A shard of which a part is there: it is being written, or waits for a writer that goes on with it.
@@ -259,6 +263,20 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
         lease_floor: Timestamp,
         open_floor: Timestamp,
     ) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Whether it can store something now: one with a disk writes to it. Without an implementation of its own, whether
+    /// it can be measured.
+    ///
+    /// # Errors
+    /// `NoSpace` when nothing more fits; `Failed` when it needs repair.
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { if self.usage().await?.free == 0 { Err(StoreError::NoSpace) } else { Ok(()) } })
+    }
+
+    /// Writes to the disk that made changes durable so far: many changes share one. 0 where there is no such thing.
+    fn commits(&self) -> u64 {
+        0
+    }
 
     /// How full the store is.
     ///

@@ -174,7 +174,8 @@ impl Space {
         let mut state = self.state();
         let free = self.room(&mut state);
         let open = state.open.len() as u64;
-        Usage { used: state.stored + state.reserved, free, shards: state.shards, open }
+        let used = state.stored + state.reserved;
+        Usage { used, free, shards: state.shards, open, reserved: state.reserved, damaged: 0 }
     }
 
     /// What is on its way for `account`, without stored shards, and the room that is left.
@@ -182,7 +183,7 @@ impl Space {
         let mut state = self.state();
         let free = self.room(&mut state);
         let (used, open) = state.accounts.get(&account).map_or((0, 0), |account| (account.bytes, account.open));
-        Usage { used, free, shards: 0, open }
+        Usage { used, free, shards: 0, open, reserved: used, damaged: 0 }
     }
 
     fn room(&self, state: &mut State) -> u64 {

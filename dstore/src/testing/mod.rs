@@ -6,5 +6,5 @@ mod faults;
 mod memory_net;
 
 pub use cluster::Cluster;
-pub use faults::BrokenLedger;
+pub use faults::{BrokenLedger, BrokenStore};
 pub use memory_net::{HostEnv, MemoryNet};

@@ -43,7 +43,7 @@ fn what_was_stored_is_there_when_it_is_opened_again() {
         assert_eq!(store.stat(key(3).id).await.expect("stored").state, ShardState::Retired(later));
         assert_eq!(store.stat(key(4).id).await.expect("stored").state, ShardState::Quarantined);
         let usage = store.usage().await.expect("counts");
-        assert_eq!((usage.used, usage.shards), (3 * large.len() as u64 + 3_000, 4));
+        assert_eq!((usage.used, usage.shards, usage.damaged), (3 * large.len() as u64 + 3_000, 4, 1));
         let account = store.account_usage(key(1).account).await.expect("counts");
         assert_eq!((account.used, account.shards), (large.len() as u64 + 3_000, 2));
     });
@@ -130,6 +130,23 @@ fn nothing_is_taken_below_the_free_space_floor() {
         assert!(matches!(store.begin(key(1), Some(1), NOW).await, Err(StoreError::NoSpace)));
         let mut unknown = store.begin(key(1), None, NOW).await.expect("begins");
         assert!(matches!(unknown.append(vec![1]).await, Err(StoreError::NoSpace)));
+        assert!(matches!(store.check().await, Err(StoreError::NoSpace)));
+    });
+}
+
+#[test]
+fn a_check_writes_to_the_disk_and_to_the_index() {
+    let dir = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let store = open(dir.path());
+        let before = store.commits();
+        store.check().await.expect("it works");
+        assert_eq!(store.commits(), before + 1);
+        assert_eq!(temporary_files(dir.path()), 0);
+        fs::remove_dir(dir.path().join("tmp")).expect("is there");
+        assert!(matches!(store.check().await, Err(StoreError::Failed { .. })));
+        fs::create_dir(dir.path().join("tmp")).expect("made");
+        store.check().await.expect("it works again");
     });
 }
 

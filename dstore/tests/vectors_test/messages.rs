@@ -160,7 +160,7 @@ fn by_node<T: Signable>(value: &T) -> Signed<T> {
 fn node_info() -> NodeInfo {
     let info = json!({
         "capacity": 10_737_418_240_u64, "used": 4096, "free": 10_737_414_144_u64, "shards": 1,
-        "time": 1_790_000_000_000_u64, "version": "0.1.0",
+        "time": 1_790_000_000_000_u64, "version": "0.1.0", "damaged": 2, "draining": true,
     });
     serde_json::from_value(info).expect("an info")
 }

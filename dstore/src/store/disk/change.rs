@@ -12,6 +12,11 @@ use crate::store::space::superseded;
 use crate::store::{ShardState, StoreError, StoredShard};
 
 impl Batch<'_> {
+    /// Writes to the index without changing anything.
+    pub(super) fn touch(&mut self) -> Result<(), StoreError> {
+        self.index.touch().map_err(of_index)
+    }
+
     /// Stores a shard in the index itself.
     pub(super) fn put_small(&mut self, shard: StoredShard, bytes: &[u8]) -> Result<StoredShard, StoreError> {
         let old = self.replaceable(shard.key.id)?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +61,19 @@ impl Folder {
         }
         self.files.sync_folder(&self.root.join("shards"))?;
         self.files.sync_folder(&self.root)
+    }
+
+    /// Writes a file, makes it durable, and removes it.
+    pub(super) fn try_write(&self) -> io::Result<()> {
+        let path = self.root.join("tmp").join("check");
+        let mut file = File::create(&path)?;
+        file.write_all(b"dstore")?;
+        file.sync_all()?;
+        match fs::remove_file(&path) {
+            // Another check has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     pub(super) fn root(&self) -> &Path {

@@ -206,6 +206,17 @@ impl Index {
         self.connection.prepare_cached(sql)?.query_row([], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))
     }
 
+    /// Writes a page that stays as it is.
+    pub(super) fn touch(&self) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "user_version", VERSION)
+    }
+
+    /// The number of quarantined shards.
+    pub(super) fn damaged(&self) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM shards WHERE state = 2";
+        self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
+    }
+
     /// Bytes and number of the shards of one account.
     pub(super) fn account(&self, account: NoiseKey) -> rusqlite::Result<(u64, u64)> {
         let sql = "SELECT bytes, shards FROM accounts WHERE account = ?1";
@@ -222,6 +233,7 @@ impl Index {
             "SELECT sum(bytes) FROM accounts",
             "SELECT sum(free_at & 1) FROM shards INDEXED BY retired WHERE state = 1",
             "SELECT sum(lease & 1) FROM shards INDEXED BY leased WHERE state <> 1",
+            "SELECT count(id) FROM shards INDEXED BY quarantined WHERE state = 2",
         ] {
             self.connection.query_row(sql, [], |_| Ok(()))?;
         }
@@ -282,6 +294,7 @@ const SCHEMA: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX retired ON shards (free_at) WHERE state = 1;
     CREATE INDEX leased ON shards (lease) WHERE state <> 1;
+    CREATE INDEX quarantined ON shards (id) WHERE state = 2;
     CREATE TABLE small (row INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
     CREATE TABLE freed (id BLOB PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE accounts (account BLOB PRIMARY KEY, bytes INTEGER NOT NULL, shards INTEGER NOT NULL) WITHOUT ROWID;

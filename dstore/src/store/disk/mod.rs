@@ -335,8 +335,27 @@ impl ShardStore for DiskStore {
         )
     }
 
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let space = self.job(|disk| {
+                disk.folder.try_write().map_err(|error| failure::of_file("writing to the disk", error))?;
+                Ok(disk.space.usage())
+            });
+            let free = space.await?.free;
+            self.commit().run(|batch| batch.touch()).await?;
+            if free == 0 { Err(StoreError::NoSpace) } else { Ok(()) }
+        })
+    }
+
+    fn commits(&self) -> u64 {
+        self.commit().count()
+    }
+
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        Box::pin(self.job(|disk| Ok(disk.space.usage())))
+        Box::pin(self.job(|disk| {
+            let damaged = disk.index(|index| index.damaged().map_err(failure::of_index))?;
+            Ok(Usage { damaged, ..disk.space.usage() })
+        }))
     }
 
     fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {

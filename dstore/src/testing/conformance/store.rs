@@ -371,7 +371,8 @@ async fn scrubbing_quarantines_what_is_damaged_and_a_new_put_replaces_it(subject
     let mut expected = vec![key(1).id, key(2).id];
     expected.sort();
     let scrubbed = store.scrub(None, u64::MAX).await.expect("scrubs");
-    assert_eq!((scrubbed.last, scrubbed.quarantined), (None, expected));
+    assert_eq!((scrubbed.last, scrubbed.quarantined), (None, expected.clone()));
+    assert_eq!(store.usage().await.expect("counts").damaged, expected.len() as u64);
     assert_eq!(scrubbed.bytes, 3 * data.len() as u64 + 99);
     let id = key(1).id;
     assert_eq!(store.stat(id).await.expect("kept").state, ShardState::Quarantined);
