@@ -1,6 +1,6 @@
 //! What the whole network promises when things go wrong, at many seeds of a simulation.
 //!
-//! `DSTORE_SIM_SEEDS=10000` runs so many seeds of each property, `DSTORE_SIM_SEED=7` that one alone.
+//! `DSTORE_SIM_SEEDS=10000` runs so many seeds of each property, and `DSTORE_SIM_SEED=7` that one alone, telling what happens.
 
 mod kit;
 mod loss;
@@ -10,6 +10,8 @@ mod schedule;
 mod writers;
 
 use std::ops::Range;
+
+use dstore::testing::SimNet;
 
 /// Runs `property` at `count` seeds, or at those that the environment asks for.
 fn at_seeds(count: u64, property: impl Fn(u64)) {
@@ -36,6 +38,13 @@ impl Drop for Told {
         if std::thread::panicking() {
             eprintln!("seed {0}: run the same test again with DSTORE_SIM_SEED={0}", self.0);
         }
+    }
+}
+
+/// Tells what happens, when one seed is looked at.
+fn tell(net: &SimNet, what: impl std::fmt::Debug) {
+    if std::env::var_os("DSTORE_SIM_SEED").is_some() {
+        eprintln!("step {:>6}, {:>12?}: {what:?}", net.steps(), net.elapsed());
     }
 }
 

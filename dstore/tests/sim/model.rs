@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use dstore::{Error, Head, Result};
 
 /// The paths that clients use.
-pub const PATHS: [&str; 4] = ["a", "b/c", "d", "e"];
+pub(super) const PATHS: [&str; 4] = ["a", "b/c", "d", "e"];
 
 /// The content with this number: mostly small, some large enough to be streamed.
-pub fn content(number: u64) -> Vec<u8> {
+pub(super) fn content(number: u64) -> Vec<u8> {
     let mut hash = blake3::Hasher::new();
     hash.update(&number.to_be_bytes());
     let [size, low, high, ..] = *hash.finalize().as_bytes();
@@ -27,7 +27,7 @@ pub fn content(number: u64) -> Vec<u8> {
 }
 
 /// The number of a content that was read; fails on any wrong byte.
-pub fn number_of(bytes: &[u8]) -> u64 {
+pub(super) fn number_of(bytes: &[u8]) -> u64 {
     let number = u64::from_be_bytes(bytes[..8].try_into().expect("a content has 8 bytes or more"));
     assert!(number < 1_000_000 && bytes == content(number), "wrong bytes, {} of them", bytes.len());
     number
@@ -35,7 +35,7 @@ pub fn number_of(bytes: &[u8]) -> u64 {
 
 /// What was asked and answered so far.
 #[derive(Clone, Default)]
-pub struct Model(Arc<Mutex<State>>);
+pub(super) struct Model(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -44,6 +44,8 @@ struct State {
     failed: BTreeSet<u64>,
     /// Contents that somebody has read.
     seen: BTreeSet<u64>,
+    /// Paths whose file somebody may have removed or moved, for all that was answered.
+    may_go: BTreeSet<&'static str>,
     /// The acknowledged versions of each path; `None` for one that is gone.
     acknowledged: BTreeMap<(&'static str, u32), Option<u64>>,
 }
@@ -54,14 +56,14 @@ impl Model {
     }
 
     /// A number for a content that is about to be put.
-    pub fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         let mut state = self.state();
         state.next += 1;
         state.next
     }
 
     /// The newest version of `path` that was acknowledged.
-    pub fn newest(&self, path: &'static str) -> u32 {
+    pub(super) fn newest(&self, path: &'static str) -> u32 {
         let state = self.state();
         state.acknowledged.range((path, 0)..=(path, u32::MAX)).next_back().map_or(0, |((_, version), _)| *version)
     }
@@ -72,23 +74,25 @@ impl Model {
     }
 
     /// A put was answered, or its client was killed.
-    pub fn put(&self, path: &'static str, number: u64, answer: Option<Result<Head>>) {
+    pub(super) fn put(&self, path: &'static str, number: u64, answer: Option<Result<Head>>) {
         match answer {
             Some(Ok(head)) => self.acknowledge(path, head.version, Some(number)),
-            Some(Err(error)) if !maybe(&error) => drop(self.state().failed.insert(number)),
+            Some(Err(error)) if !maybe(&error) => _ = self.state().failed.insert(number),
             Some(Err(_)) | None => {}
         }
     }
 
     /// A remove was answered: `head` is what was removed.
-    pub fn removed(&self, path: &'static str, answer: Option<Result<Head>>) {
-        if let Some(Ok(head)) = answer {
-            self.acknowledge(path, head.version + 1, None);
+    pub(super) fn removed(&self, path: &'static str, answer: Option<Result<Head>>) {
+        match answer {
+            Some(Ok(head)) => self.acknowledge(path, head.version + 1, None),
+            Some(Err(error)) if !maybe(&error) => {}
+            Some(Err(_)) | None => _ = self.state().may_go.insert(path),
         }
     }
 
     /// A file was read after `newest` was the newest version acknowledged.
-    pub fn read(&self, path: &'static str, newest: u32, version: u32, bytes: &[u8]) {
+    pub(super) fn read(&self, path: &'static str, newest: u32, version: u32, bytes: &[u8]) {
         assert!(version >= newest, "{path} was read at version {version}, and {newest} was acknowledged");
         let number = number_of(bytes);
         let mut state = self.state();
@@ -99,27 +103,29 @@ impl Model {
     }
 
     /// What holds when nothing is under way any more.
-    pub fn check(&self) {
+    pub(super) fn check(&self) {
         let state = self.state();
         let ghosts: Vec<_> = state.seen.intersection(&state.failed).collect();
         assert!(ghosts.is_empty(), "puts that failed were read: {ghosts:?}");
     }
 
     /// `path` is not there, though nothing is under way.
-    pub fn check_gone(&self, path: &'static str, entry: u32) {
+    pub(super) fn gone(&self, path: &'static str) {
         let newest = self.newest(path);
-        assert!(entry >= newest, "{path}: the ledger is at {entry}, and {newest} was acknowledged");
-        if entry == newest && newest > 0 {
-            assert_eq!(self.state().acknowledged[&(path, newest)], None, "{path} is gone at version {newest}");
-        }
+        let state = self.state();
+        let there = matches!(state.acknowledged.get(&(path, newest)), Some(Some(_)));
+        assert!(!there || state.may_go.contains(path), "{path} is gone, and version {newest} was acknowledged");
     }
 
-    /// A rename was answered: what was at `from` is at `to`.
-    pub fn renamed(&self, from: &'static str, to: &'static str, answer: Option<Result<Head>>) {
+    /// A rename was answered: what was at `from` is at `to`. Which version that was is not told.
+    pub(super) fn renamed(&self, from: &'static str, to: &'static str, answer: Option<Result<Head>>) {
+        let mut state = self.state();
+        match &answer {
+            Some(Err(error)) if !maybe(error) => {}
+            _ => _ = state.may_go.insert(from),
+        }
         if let Some(Ok(head)) = answer {
-            // Which version left is not told: the content is checked when it is read.
-            let _ = from;
-            let before = self.state().acknowledged.get(&(to, head.version)).copied();
+            let before = state.acknowledged.get(&(to, head.version));
             assert!(before.is_none(), "version {} of {to} was acknowledged twice", head.version);
         }
     }

@@ -17,7 +17,7 @@ fn reads_go_on_when_a_registry_is_lost_in_any_way() {
                 match net.below(3) {
                     0 => net.kill(registry),
                     1 => net.hang(registry),
-                    _ => drop(net.link(registry, client.host()).part()),
+                    _ => net.link(registry, client.host()).part(),
                 }
                 let before = net.elapsed();
                 assert!(client.get("a").bytes().await.expect("read") == content(1, 30_000));
@@ -25,7 +25,7 @@ fn reads_go_on_when_a_registry_is_lost_in_any_way() {
             }
             client.put("b", &content(2, 30_000)[..]).await.expect_err("no registry");
             net.restart(SimHost::Registry(1));
-            drop(net.link(SimHost::Registry(1), client.host()).heal());
+            net.link(SimHost::Registry(1), client.host()).heal();
             net.resume(SimHost::Registry(1));
             net.sleep(Duration::from_secs(60)).await;
             client.put("b", &content(2, 30_000)[..]).await.expect("one of two registries is enough");

@@ -24,8 +24,9 @@ pub use network::{SimHost, SimLink, SimNet};
 
 /// A simulation that has not started: registries, nodes, disks, links and a ledger, on one thread and in virtual time.
 ///
-/// Where [`Cluster`](super::Cluster) shows how the library is used, this one shows what it does when things go wrong: hosts are killed
-/// in the middle of a poll's worth of work, links hang and part, clocks differ, and a day passes in a moment.
+/// [`Cluster`](super::Cluster) is a network to try things with. This one is for what must hold whatever happens: its seed
+/// decides what runs next, how long everything takes and every key; hosts are killed where they stand, links hang and
+/// part, clocks differ, and a day passes at once. The same seed is the same run, so that a failure can be seen again.
 ///
 /// ```
 /// use dstore::testing::{Sim, SimHost};

@@ -1,18 +1,17 @@
 //! The network of a simulation: its hosts by their roles, and everything that can go wrong with them.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
-
-use std::sync::atomic::Ordering;
 
 use super::Sim;
 use super::client::{Running, SimClient};
 use super::disk::Platter;
 use super::host::SimEnv;
 use super::ledger::SimLedger;
-use super::node::{NodeMember, RegistryMember};
+use super::node::{NodeMember, RegistryMember, address};
 use super::world::{NOWHERE, World};
 use crate::address::RegistryAddr;
 use crate::client::{Client, ClientBuilder};
@@ -228,15 +227,31 @@ impl SimNet {
         (live, all)
     }
 
-    /// Ready when every node has registered since it was started last. Nodes that are dead are not waited for.
+    /// Ready when every node that runs has registered, and every registry that runs counts on all of them. At most some
+    /// time after the former, so that what hangs or is parted is not waited for.
     pub async fn settled(&self) {
         let waiting: Vec<_> = self.members().nodes.iter().map(|node| node.registered.clone()).collect();
         for registered in waiting {
             // Nothing is ever sent: the channel only closes, also when the node is killed.
             let _ = registered.recv().await;
         }
+        let until = self.elapsed() + SETTLED;
+        while !self.is_settled() && self.elapsed() < until {
+            self.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let members = self.members();
+        let runs = |host: usize| self.0.world.lock().hosts[host].alive;
+        let addresses = members.nodes.iter().filter(|node| runs(node.host)).map(|node| address(node.host));
+        let addresses: Vec<String> = addresses.collect();
+        members.registries.iter().all(|registry| addresses.iter().all(|address| registry.knows(address)))
     }
 }
+
+/// How long a registry may take to hear of a node that another one lists already.
+const SETTLED: Duration = Duration::from_secs(40);
 
 impl fmt::Debug for SimNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -287,7 +302,7 @@ impl SimNet {
     pub fn corrupt(&self, index: usize) -> Vec<ShardId> {
         let store = self.store(index);
         let ids = store.ids();
-        ids.iter().for_each(|id| drop(store.flip(*id, 0)));
+        ids.iter().for_each(|id| _ = store.flip(*id, 0));
         ids
     }
 
@@ -384,30 +399,27 @@ impl SimLink {
     }
 
     /// Parts the hosts: what is sent does not arrive until [`SimLink::heal`], and connections stay open.
-    pub fn part(self) -> Self {
+    pub fn part(self) {
         let mut state = self.world.lock();
         self.ways.iter().for_each(|(from, to)| state.links.part(*from, *to, true));
         drop(state);
-        self
     }
 
     /// Ends [`SimLink::part`].
-    pub fn heal(self) -> Self {
+    pub fn heal(self) {
         let mut state = self.world.lock();
         self.ways.iter().for_each(|(from, to)| state.links.part(*from, *to, false));
         let wakers = state.streams.stirred();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        self
     }
 
     /// Resets every connection between the two.
-    pub fn cut(self) -> Self {
+    pub fn cut(self) {
         let mut state = self.world.lock();
         let wakers: Vec<_> = self.ways.iter().flat_map(|(a, b)| state.streams.cut_pair(*a, *b)).collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        self
     }
 }
 

@@ -1,11 +1,14 @@
 //! The roles that serve, as tasks of their hosts: killing the host ends the role with everything it does.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
 use super::disk::{Disk, Platter};
-use super::host::SimEnv;
+use super::host::{SimEnv, ip_of};
 use crate::address::RegistryAddr;
 use crate::identity::ServerIdentity;
 use crate::node::StorageNode;
-use crate::registry::Registry;
+use crate::proto::NodeState;
+use crate::registry::{RegisteredNode, Registry, RegistryHandle};
 use crate::rt::{Env, Rt};
 
 const REGISTRY_PORT: u16 = 4100;
@@ -16,6 +19,8 @@ pub(super) struct RegistryMember {
     pub(super) host: usize,
     identity: ServerIdentity,
     pub(super) address: RegistryAddr,
+    /// That of its present life.
+    running: Arc<Mutex<Weak<RegistryHandle>>>,
 }
 
 impl RegistryMember {
@@ -23,17 +28,32 @@ impl RegistryMember {
         let identity = ServerIdentity::generate(&Rt::new(env.clone()));
         let endpoint = format!("{}:{REGISTRY_PORT}", env.ip());
         let address = RegistryAddr { id: identity.id(), noise_key: identity.noise_key(), endpoint };
-        Self { host: env.host, identity, address }
+        Self { host: env.host, identity, address, running: Arc::default() }
     }
 
     pub(super) fn start(&self, env: &SimEnv) {
         let builder = Registry::builder().rt(Rt::new(env.clone())).identity(self.identity.clone());
         let builder = builder.listen(self.address.endpoint.clone());
+        let running = self.running.clone();
         env.spawn(Box::pin(async move {
-            let _registry = builder.start().await.expect("a registry in memory starts");
+            let registry = Arc::new(builder.start().await.expect("a registry in memory starts"));
+            *lock(&running) = Arc::downgrade(&registry);
             std::future::pending::<()>().await;
         }));
     }
+
+    /// Whether it does not run, or counts on a node at this address.
+    pub(super) fn knows(&self, address: &str) -> bool {
+        let running = lock(&self.running).upgrade();
+        let counts = |node: &RegisteredNode| {
+            node.state == NodeState::Active && node.endpoints.first().is_some_and(|endpoint| endpoint == address)
+        };
+        running.is_none_or(|registry| registry.nodes().iter().any(counts))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A node, and what is left of it when it is killed.
@@ -43,6 +63,11 @@ pub(super) struct NodeMember {
     pub(super) platter: Platter,
     /// Closes when the node of this life is registered.
     pub(super) registered: async_channel::Receiver<()>,
+}
+
+/// Where a node at this host listens.
+pub(super) fn address(host: usize) -> String {
+    format!("{}:{NODE_PORT}", ip_of(host))
 }
 
 impl NodeMember {
@@ -56,7 +81,7 @@ impl NodeMember {
         let disk = Disk { platter: self.platter.clone(), env: env.clone() };
         let mut builder = StorageNode::builder()
             .rt(Rt::new(env.clone()))
-            .listen(format!("{}:{NODE_PORT}", env.ip()))
+            .listen(address(env.host))
             .identity(self.identity.clone())
             .store(disk);
         for registry in registries {
