@@ -39,7 +39,8 @@ pub(crate) struct Directory {
 
 struct Registry {
     address: RegistryAddr,
-    slot: async_lock::Mutex<Slot>,
+    /// Not `async_lock`'s, which asks the system for the time.
+    slot: futures_util::lock::Mutex<Slot>,
 }
 
 #[derive(Default)]
@@ -89,7 +90,7 @@ const MAX_REQUIRED: u32 = 256;
 impl Directory {
     pub(crate) fn new(rt: &Rt, settings: &Settings, owner: &Owner) -> Self {
         let registry =
-            |address: &RegistryAddr| Registry { address: address.clone(), slot: async_lock::Mutex::default() };
+            |address: &RegistryAddr| Registry { address: address.clone(), slot: futures_util::lock::Mutex::default() };
         Self {
             rt: rt.clone(),
             dialer: Dialer::new(rt.clone(), CONNECT.min(settings.timeout)),

@@ -1,6 +1,6 @@
 //! What changes a file without its content, and what happens to shards that are no longer used.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -196,7 +196,8 @@ async fn each_node<S, F>(shards: Vec<S>, node: impl Fn(&S) -> NodeId, act: impl 
 where
     F: Future<Output = Result<(), S>>,
 {
-    let mut by_node: HashMap<NodeId, Vec<S>> = HashMap::new();
+    // In order, so that nothing but the environment decides what happens when.
+    let mut by_node: BTreeMap<NodeId, Vec<S>> = BTreeMap::new();
     for shard in shards {
         by_node.entry(node(&shard)).or_default().push(shard);
     }

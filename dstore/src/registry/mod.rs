@@ -198,7 +198,7 @@ impl RegistryBuilder {
             min_nodes: self.min_nodes,
             dial_back: DialBack::new(&rt, network, identity.transport().clone(), reach),
             members: Mutex::new(members),
-            state: async_lock::Mutex::new(state),
+            state: futures_util::lock::Mutex::new(state),
             metrics: RegistryMetrics::new(),
         });
         let address = RegistryAddr {

@@ -33,7 +33,7 @@ pub(super) struct RegistryService {
     pub(super) dial_back: DialBack,
     pub(super) members: Mutex<Membership>,
     /// Held from the last look at the members until they and the file are changed alike.
-    pub(super) state: async_lock::Mutex<State>,
+    pub(super) state: futures_util::lock::Mutex<State>,
     pub(super) metrics: RegistryMetrics,
 }
 

@@ -1,10 +1,12 @@
-//! The test kit: a network in one process, and what implementations of the ports are held to.
+//! The test kit: a network in one process, a simulation of one, and what implementations of the ports are held to.
 
 mod cluster;
 pub mod conformance;
 mod faults;
 mod memory_net;
+mod sim;
 
 pub use cluster::Cluster;
 pub use faults::{BrokenLedger, BrokenStore};
 pub use memory_net::{HostEnv, MemoryNet};
+pub use sim::{Running, Sim, SimClient, SimHost, SimLedger, SimLink, SimNet};

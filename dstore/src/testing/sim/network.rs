@@ -1,0 +1,430 @@
+//! The network of a simulation: its hosts by their roles, and everything that can go wrong with them.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::Sim;
+use super::client::{Running, SimClient};
+use super::disk::Platter;
+use super::host::SimEnv;
+use super::ledger::SimLedger;
+use super::node::{NodeMember, RegistryMember, address};
+use super::world::{NOWHERE, World};
+use crate::address::RegistryAddr;
+use crate::client::{Client, ClientBuilder};
+use crate::id::{NodeId, ShardId};
+use crate::keys::Owner;
+use crate::ledger::MemoryLedger;
+use crate::rt::Rt;
+use crate::store::{MemoryStore, ShardState, ShardStore};
+
+/// A host, by the role that runs there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SimHost {
+    /// A registry, from 0.
+    Registry(usize),
+    /// A storage node, from 0.
+    Node(usize),
+    /// A client, from 0 in the order in which they were made.
+    Client(usize),
+}
+
+/// A simulation that runs. Clones are the same one.
+#[derive(Clone)]
+pub struct SimNet(Arc<Inner>);
+
+struct Inner {
+    world: Arc<World>,
+    seed: u64,
+    capacity: u64,
+    owner: Owner,
+    ledger: SimLedger,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    registries: Vec<RegistryMember>,
+    nodes: Vec<NodeMember>,
+    /// The host of each.
+    clients: Vec<usize>,
+}
+
+impl SimNet {
+    pub(super) fn new(world: &Arc<World>, sim: &Sim) -> Self {
+        let env = SimEnv::new(world, NOWHERE);
+        let rt = Rt::new(env.clone());
+        let owner = std::iter::repeat_with(|| Owner::from_secret(&rt.random())).flatten().next();
+        let owner = owner.expect("all but one in 2^127 candidates are valid");
+        let ledger = SimLedger::new(MemoryLedger::new(rt), env);
+        let (world, seed, capacity) = (world.clone(), sim.seed, sim.capacity);
+        let net = Self(Arc::new(Inner { world, seed, capacity, owner, ledger, members: Mutex::default() }));
+        for _ in 0..sim.registries {
+            let env = net.new_host();
+            let registry = RegistryMember::new(&env);
+            registry.start(&env);
+            net.members().registries.push(registry);
+        }
+        for _ in 0..sim.nodes {
+            net.add_node();
+        }
+        net
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_host(&self) -> SimEnv {
+        let host = self.0.world.add_host();
+        SimEnv::new(&self.0.world, host)
+    }
+
+    fn number(&self, host: SimHost) -> usize {
+        let members = self.members();
+        match host {
+            SimHost::Registry(at) => members.registries[at].host,
+            SimHost::Node(at) => members.nodes[at].host,
+            SimHost::Client(at) => members.clients[at],
+        }
+    }
+
+    /// The environment of a host in its present life, or in a new one.
+    pub(super) fn env(&self, host: SimHost) -> SimEnv {
+        SimEnv::new(&self.0.world, self.number(host))
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// Polls of tasks so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.0.world.steps()
+    }
+
+    /// A hash over every poll, every byte count and every random number so far.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.0.world.lock().chance.trace()
+    }
+
+    /// Virtual time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.world.lock().clock.now()
+    }
+
+    /// A number below `bound`, which is not 0, from the seed.
+    #[must_use]
+    pub fn below(&self, bound: usize) -> usize {
+        self.0.world.lock().chance.below(bound)
+    }
+
+    /// Ready when so much virtual time has passed.
+    pub async fn sleep(&self, duration: Duration) {
+        SimEnv::new(&self.0.world, NOWHERE).sleep_for(duration).await;
+    }
+
+    /// Ready at step `step`, before anything else runs; at once when that is over.
+    pub async fn at_step(&self, step: u64) {
+        self.0.world.at_step(step).await;
+    }
+
+    /// Starts work that no fault ends.
+    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Running<T> {
+        Running::start(&SimEnv::new(&self.0.world, NOWHERE), work)
+    }
+
+    /// A client of the simulation's owner, on a new host.
+    pub async fn client(&self) -> SimClient {
+        self.client_with(|builder| builder).await
+    }
+
+    /// As [`SimNet::client`], with other settings.
+    pub async fn client_with(
+        &self,
+        settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
+    ) -> SimClient {
+        let host = self.new_host().host;
+        let mut members = self.members();
+        members.clients.push(host);
+        let index = members.clients.len() - 1;
+        drop(members);
+        SimClient::start(self.clone(), index, Arc::new(settings)).await
+    }
+
+    pub(super) fn client_builder(&self, rt: Rt) -> ClientBuilder {
+        let members = self.members();
+        let builder = Client::builder().rt(rt).owner(self.0.owner.clone()).ledger(self.0.ledger.clone());
+        members.registries.iter().fold(builder, |builder, registry| builder.registry(registry.address.clone()))
+    }
+
+    /// The ledger, and what can go wrong with it.
+    #[must_use]
+    pub fn ledger(&self) -> &SimLedger {
+        &self.0.ledger
+    }
+
+    /// The address of registry `index`.
+    #[must_use]
+    pub fn registry_address(&self, index: usize) -> RegistryAddr {
+        self.members().registries[index].address.clone()
+    }
+
+    /// Starts one more node; answers its index.
+    pub fn add_node(&self) -> usize {
+        let env = self.new_host();
+        let mut members = self.members();
+        let Members { registries, nodes, .. } = &mut *members;
+        nodes.push(NodeMember::new(&env, self.0.capacity));
+        let index = nodes.len() - 1;
+        nodes[index].start(&env, registries);
+        index
+    }
+
+    /// How many nodes there are, running or not.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.members().nodes.len()
+    }
+
+    /// The id of node `index`.
+    #[must_use]
+    pub fn node_id(&self, index: usize) -> NodeId {
+        self.members().nodes[index].identity.id()
+    }
+
+    /// The index of the node with this id.
+    #[must_use]
+    pub fn index_of(&self, id: NodeId) -> Option<usize> {
+        self.members().nodes.iter().position(|node| node.identity.id() == id)
+    }
+
+    /// What node `index` keeps, running or not.
+    #[must_use]
+    pub fn store(&self, index: usize) -> MemoryStore {
+        self.members().nodes[index].platter.store.clone()
+    }
+
+    /// Shards at all nodes: those that are live, and those that are there at all.
+    pub async fn shards(&self) -> (usize, usize) {
+        let (mut live, mut all) = (0, 0);
+        for index in 0..self.nodes() {
+            let store = self.store(index);
+            for id in store.ids() {
+                let shard = store.stat(id).await;
+                live += usize::from(shard.is_ok_and(|shard| shard.state == ShardState::Live));
+                all += 1;
+            }
+        }
+        (live, all)
+    }
+
+    /// Ready when every node that runs has registered, and every registry that runs counts on all of them. At most some
+    /// time after the former, so that what hangs or is parted is not waited for.
+    pub async fn settled(&self) {
+        let waiting: Vec<_> = self.members().nodes.iter().map(|node| node.registered.clone()).collect();
+        for registered in waiting {
+            // Nothing is ever sent: the channel only closes, also when the node is killed.
+            let _ = registered.recv().await;
+        }
+        let until = self.elapsed() + SETTLED;
+        while !self.is_settled() && self.elapsed() < until {
+            self.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let members = self.members();
+        let runs = |host: usize| self.0.world.lock().hosts[host].alive;
+        let addresses = members.nodes.iter().filter(|node| runs(node.host)).map(|node| address(node.host));
+        let addresses: Vec<String> = addresses.collect();
+        members.registries.iter().all(|registry| addresses.iter().all(|address| registry.knows(address)))
+    }
+}
+
+/// How long a registry may take to hear of a node that another one lists already.
+const SETTLED: Duration = Duration::from_secs(40);
+
+impl fmt::Debug for SimNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNet").field("seed", &self.0.seed).field("steps", &self.steps()).finish_non_exhaustive()
+    }
+}
+
+/// What can go wrong with hosts.
+impl SimNet {
+    /// Ends a host as `kill -9` would: its tasks stop where they are, and its connections are reset.
+    pub fn kill(&self, host: SimHost) {
+        self.0.world.kill(self.number(host));
+    }
+
+    /// Starts a registry or node again with what it had made durable, at its old address. A registry remembers no node.
+    ///
+    /// # Panics
+    /// For a client: [`SimClient::restart`].
+    pub fn restart(&self, host: SimHost) {
+        self.kill(host);
+        let env = self.env(host);
+        let mut members = self.members();
+        let Members { registries, nodes, .. } = &mut *members;
+        match host {
+            SimHost::Registry(at) => registries[at].start(&env),
+            SimHost::Node(at) => nodes[at].start(&env, registries),
+            SimHost::Client(_) => panic!("a client is started again with SimClient::restart"),
+        }
+    }
+
+    /// As [`SimNet::restart`] for node `index`, at another address.
+    pub fn restart_elsewhere(&self, index: usize) {
+        self.kill(SimHost::Node(index));
+        let host = self.new_host().host;
+        self.members().nodes[index].host = host;
+        self.restart(SimHost::Node(index));
+    }
+
+    /// Starts node `index` again with an empty store, as after the loss of its disk.
+    pub fn wipe(&self, index: usize) {
+        self.kill(SimHost::Node(index));
+        self.members().nodes[index].platter = Platter::new(self.0.capacity);
+        self.restart(SimHost::Node(index));
+    }
+
+    /// Flips the first byte of every shard that node `index` keeps, as a failing disk might; answers which these are.
+    /// [`MemoryStore::flip`] makes them whole again.
+    pub fn corrupt(&self, index: usize) -> Vec<ShardId> {
+        let store = self.store(index);
+        let ids = store.ids();
+        ids.iter().for_each(|id| _ = store.flip(*id, 0));
+        ids
+    }
+
+    /// Whether the disk of node `index` takes nothing more.
+    pub fn disk_full(&self, index: usize, full: bool) {
+        self.members().nodes[index].platter.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Makes a host silent: its connections stay open, and nothing arrives there or comes from there.
+    pub fn hang(&self, host: SimHost) {
+        let number = self.number(host);
+        self.0.world.lock().links.hang(number, true);
+    }
+
+    /// Delays all that a host sends and gets by so much, each way.
+    pub fn slow(&self, host: SimHost, delay: Duration) {
+        let number = self.number(host);
+        self.0.world.lock().links.host(number).delay = delay;
+    }
+
+    /// Ends [`SimNet::hang`] and [`SimNet::slow`]. What was sent meanwhile arrives.
+    pub fn resume(&self, host: SimHost) {
+        let number = self.number(host);
+        let mut state = self.0.world.lock();
+        state.links.hang(number, false);
+        state.links.host(number).delay = Duration::ZERO;
+        let wakers = state.streams.stirred();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Bytes a second that a host can send, and as many that it can take.
+    pub fn bandwidth(&self, host: SimHost, bytes: u64) {
+        let number = self.number(host);
+        let mut state = self.0.world.lock();
+        let link = state.links.host(number);
+        (link.out.bandwidth, link.into.bandwidth) = (Some(bytes), Some(bytes));
+    }
+
+    /// Sets a host's clock so many milliseconds ahead of the time, or behind it.
+    pub fn skew(&self, host: SimHost, ahead: i64) {
+        let number = self.number(host);
+        self.0.world.lock().hosts[number].skew = ahead;
+    }
+
+    /// The link between two hosts, both ways.
+    #[must_use]
+    pub fn link(&self, one: SimHost, other: SimHost) -> SimLink {
+        let (one, other) = (self.number(one), self.number(other));
+        SimLink { world: self.0.world.clone(), ways: vec![(one, other), (other, one)] }
+    }
+
+    /// The link from one host to another, without the way back.
+    #[must_use]
+    pub fn one_way(&self, from: SimHost, to: SimHost) -> SimLink {
+        SimLink { world: self.0.world.clone(), ways: vec![(self.number(from), self.number(to))] }
+    }
+
+    /// Lets time pass with every node and registry switched off, and starts them again: months cost no steps.
+    pub async fn skip(&self, duration: Duration) {
+        let (nodes, registries) = (self.nodes(), self.members().registries.len());
+        let hosts = || (0..registries).map(SimHost::Registry).chain((0..nodes).map(SimHost::Node));
+        hosts().for_each(|host| self.kill(host));
+        self.sleep(duration).await;
+        hosts().for_each(|host| self.restart(host));
+        self.settled().await;
+    }
+}
+
+/// A link between two hosts.
+pub struct SimLink {
+    world: Arc<World>,
+    /// From, to.
+    ways: Vec<(usize, usize)>,
+}
+
+impl SimLink {
+    /// How long bytes travel, one way. By default some time up to 2 ms, by the seed. A quarter more is left to chance.
+    pub fn latency(self, latency: Duration) -> Self {
+        self.each(|pair| pair.latency = latency)
+    }
+
+    /// Bytes that it carries in a second. Default: any number.
+    pub fn bandwidth(self, bytes: u64) -> Self {
+        self.each(|pair| pair.lane.bandwidth = Some(bytes))
+    }
+
+    fn each(self, change: impl Fn(&mut super::link::Pair)) -> Self {
+        let mut guard = self.world.lock();
+        let state = &mut *guard;
+        self.ways.iter().for_each(|(from, to)| change(state.links.pair(&mut state.chance, *from, *to)));
+        drop(guard);
+        self
+    }
+
+    /// Parts the hosts: what is sent does not arrive until [`SimLink::heal`], and connections stay open.
+    pub fn part(self) {
+        let mut state = self.world.lock();
+        self.ways.iter().for_each(|(from, to)| state.links.part(*from, *to, true));
+        drop(state);
+    }
+
+    /// Ends [`SimLink::part`].
+    pub fn heal(self) {
+        let mut state = self.world.lock();
+        self.ways.iter().for_each(|(from, to)| state.links.part(*from, *to, false));
+        let wakers = state.streams.stirred();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Resets every connection between the two.
+    pub fn cut(self) {
+        let mut state = self.world.lock();
+        let wakers: Vec<_> = self.ways.iter().flat_map(|(a, b)| state.streams.cut_pair(*a, *b)).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for SimLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimLink({:?})", self.ways)
+    }
+}
