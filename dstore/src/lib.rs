@@ -36,7 +36,7 @@
 //! | [`keys`], [`keyfile`], [`identity`], [`address`] | who an owner and a server are, and how they are written down |
 //! | [`rt`] | the environment that a role is given: clock, tasks, sockets |
 //! | [`testing`] | a network in memory with faults, and suites of rules for the ports |
-//! | [`seal`], [`erasure`], [`merkle`], [`manifest`], [`placement`], [`proto`], [`noise`], [`signature`], [`net`] | the formats and the protocol, as in `docs/` |
+//! | [`seal`], [`erasure`], [`merkle`], [`manifest`], [`copy`], [`placement`], [`proto`], [`noise`], [`signature`], [`net`] | the formats and the protocol, as in `docs/` |
 //!
 //! The library prints nothing, installs no logger, reads no environment variable, and starts no thread before it is
 //! asked to work. It tells what it does with `tracing`, never a path or a secret.
@@ -45,6 +45,7 @@ pub mod address;
 mod announce;
 pub mod client;
 pub mod config;
+pub mod copy;
 pub mod erasure;
 pub mod error;
 pub mod id;

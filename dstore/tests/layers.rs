@@ -13,7 +13,7 @@ use source::{Named, paths};
 ///
 /// A module may use every module of a lower layer. Those of its own layer stand above it in this table, so that
 /// there can be no cycle.
-const MODULES: [(u8, &str, &[&str]); 27] = [
+const MODULES: [(u8, &str, &[&str]); 28] = [
     (0, "id", &[]),
     (0, "error", &["id"]),
     (0, "rt", &[]),
@@ -28,6 +28,7 @@ const MODULES: [(u8, &str, &[&str]); 27] = [
     (2, "noise", &[]),
     (2, "placement", &[]),
     (2, "manifest", &["placement", "proto"]),
+    (2, "copy", &["manifest"]),
     (2, "address", &["proto"]),
     (2, "identity", &[]),
     (3, "net", &[]),
@@ -272,9 +273,9 @@ fn read(file: &String) -> String {
     fs::read_to_string(root().join(file)).expect("a file that was listed is there")
 }
 
-/// A file of its own for the unit tests of a module.
+/// A file of its own, or several, for the unit tests of a module.
 fn is_tests(file: &str) -> bool {
-    file.ends_with("/tests.rs")
+    file.ends_with("/tests.rs") || (file.starts_with(LIBRARY) && file.contains("/tests/"))
 }
 
 fn is_library(file: &str) -> bool {

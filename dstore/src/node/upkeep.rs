@@ -47,6 +47,7 @@ pub(super) async fn measure(node: &NodeCore) -> Result<()> {
 async fn round(node: &NodeCore, cursor: &mut Option<ShardId>) -> std::result::Result<(), StoreError> {
     let now = node.rt.now();
     while node.store.sweep(now, now.before(node.config.grace)).await? > 0 {}
+    while node.copies.sweep_copies(now.before(node.config.grace)).await? > 0 {}
     let budget = node.store.usage().await?.used / SCRUB_ROUNDS;
     let scrubbed = node.store.scrub(*cursor, budget).await?;
     for shard in &scrubbed.quarantined {

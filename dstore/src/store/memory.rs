@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::hazmat::ChainingValue;
 
+use super::copies::{CopyStore, NewCopy, StoredCopy};
 use super::intake::Intake;
 use super::space::{Reservation, Space, superseded};
 use super::{
     ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage, block_bytes,
 };
-use crate::id::{NoiseKey, ShardId, ShardRoot};
+use crate::id::{CopyId, NoiseKey, ShardId, ShardRoot};
 use crate::merkle::{self, BlockRange};
 use crate::rt::{BoxFuture, Timestamp};
 
@@ -25,6 +26,7 @@ pub struct MemoryStore {
 struct Shared {
     space: Arc<Space>,
     shards: Mutex<BTreeMap<ShardId, Entry>>,
+    copies: Mutex<BTreeMap<CopyId, StoredCopy>>,
 }
 
 struct Entry {
@@ -37,7 +39,8 @@ impl MemoryStore {
     /// An empty store for `capacity` bytes of shards.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self { shared: Arc::new(Shared { space: Space::new(capacity, None), shards: Mutex::default() }) }
+        let space = Space::new(capacity, None);
+        Self { shared: Arc::new(Shared { space, shards: Mutex::default(), copies: Mutex::default() }) }
     }
 
     /// Inverts the byte at `offset` of a shard, as a failing disk might; `false` if there is no such byte. For tests.
@@ -81,6 +84,10 @@ impl MemoryStore {
 impl Shared {
     fn shards(&self) -> MutexGuard<'_, BTreeMap<ShardId, Entry>> {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copies(&self) -> MutexGuard<'_, BTreeMap<CopyId, StoredCopy>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_absent(&self, id: ShardId) -> Result<(), StoreError> {
@@ -194,6 +201,8 @@ impl ShardStore for MemoryStore {
                 usage.used += entry.shard.len;
                 usage.shards += 1;
             }
+            let copies = self.shared.copies();
+            usage.used += copies.values().filter(|copy| copy.account == account).map(StoredCopy::len).sum::<u64>();
             Ok(usage)
         })
     }
@@ -219,6 +228,67 @@ impl ShardStore for MemoryStore {
             }
             scrubbed.last = None;
             Ok(scrubbed)
+        })
+    }
+}
+
+impl CopyStore for MemoryStore {
+    fn put_copy(&self, new: NewCopy) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        Box::pin(async move {
+            let mut copies = self.shared.copies();
+            let old = copies.get(&new.id).cloned();
+            let before = old.as_ref().map_or(0, StoredCopy::len);
+            let kept = StoredCopy::after(old, new);
+            let room = self.shared.space.reserve_copy(kept.account, kept.len().saturating_sub(before))?;
+            room.settle_copy(before, kept.len());
+            copies.insert(kept.id, kept.clone());
+            Ok(kept)
+        })
+    }
+
+    fn copy(&self, id: CopyId) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        Box::pin(async move { self.shared.copies().get(&id).cloned().ok_or(StoreError::NotFound) })
+    }
+
+    fn copies(
+        &self,
+        account: NoiseKey,
+        after: Option<CopyId>,
+        budget: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
+        Box::pin(async move {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for copy in self.shared.copies().range((from, Bound::Unbounded)).map(|(_, copy)| copy) {
+                if copy.account != account {
+                    continue;
+                }
+                bytes += copy.len();
+                if bytes > budget && !found.is_empty() {
+                    break;
+                }
+                found.push(copy.clone());
+            }
+            Ok(found)
+        })
+    }
+
+    fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { Ok(self.shared.copies().values().filter(|copy| copy.account == account).count() as u64) })
+    }
+
+    fn sweep_copies(&self, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let mut freed = 0;
+            self.shared.copies().retain(|_, copy| {
+                let due = copy.lease_until < lease_floor;
+                if due {
+                    freed += 1;
+                    self.shared.space.freed_copy(copy.len());
+                }
+                !due
+            });
+            Ok(freed)
         })
     }
 }

@@ -45,7 +45,8 @@ struct Disk {
 }
 
 struct Claim {
-    id: ShardId,
+    /// `None`: it is for the copy of a record.
+    id: Option<ShardId>,
     account: NoiseKey,
     bytes: u64,
     unwritten: u64,
@@ -69,7 +70,16 @@ impl Space {
         if bytes > self.room(&mut state) {
             return Err(StoreError::NoSpace);
         }
-        Ok(self.claim(&mut state, key, bytes))
+        Ok(self.claim(&mut state, Some(key.id), key.account, bytes))
+    }
+
+    /// Sets `bytes` aside for the copy of a record.
+    pub(super) fn reserve_copy(self: &Arc<Self>, account: NoiseKey, bytes: u64) -> Result<Reservation, StoreError> {
+        let mut state = self.state();
+        if bytes > self.room(&mut state) {
+            return Err(StoreError::NoSpace);
+        }
+        Ok(self.claim(&mut state, None, account, bytes))
     }
 
     /// Sets `bytes` aside for a writer. It takes the place, and the room, of another writer of the same shard.
@@ -83,17 +93,17 @@ impl Space {
         if let Some(serial) = before {
             state.release(serial);
         }
-        let reservation = self.claim(&mut state, key, bytes);
+        let reservation = self.claim(&mut state, Some(key.id), key.account, bytes);
         state.writers.insert(key.id, reservation.serial);
         Ok(reservation)
     }
 
-    fn claim(self: &Arc<Self>, state: &mut State, key: &ShardKey, bytes: u64) -> Reservation {
+    fn claim(self: &Arc<Self>, state: &mut State, id: Option<ShardId>, account: NoiseKey, bytes: u64) -> Reservation {
         state.serial += 1;
         state.reserved += bytes;
         state.unwritten += bytes;
         let serial = state.serial;
-        state.claims.insert(serial, Claim { id: key.id, account: key.account, bytes, unwritten: bytes });
+        state.claims.insert(serial, Claim { id, account, bytes, unwritten: bytes });
         Reservation { space: Arc::clone(self), serial }
     }
 
@@ -102,6 +112,12 @@ impl Space {
         let mut state = self.state();
         state.stored = state.stored.saturating_sub(bytes);
         state.shards = state.shards.saturating_sub(1);
+    }
+
+    /// Copies of records of `bytes` are gone.
+    pub(super) fn freed_copy(&self, bytes: u64) {
+        let mut state = self.state();
+        state.stored = state.stored.saturating_sub(bytes);
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -154,8 +170,8 @@ impl State {
         let claim = self.claims.remove(&serial)?;
         self.reserved -= claim.bytes;
         self.unwritten -= claim.unwritten;
-        if self.writers.get(&claim.id) == Some(&serial) {
-            self.writers.remove(&claim.id);
+        if let Some(id) = claim.id.filter(|id| self.writers.get(id) == Some(&serial)) {
+            self.writers.remove(&id);
         }
         Some(claim)
     }
@@ -217,6 +233,15 @@ impl Reservation {
         }
         state.stored += len;
         state.shards += 1;
+    }
+
+    /// The copy of a record that had `before` bytes has `after` now.
+    pub(super) fn settle_copy(self, before: u64, after: u64) {
+        let mut state = self.space.state();
+        if let Some(claim) = state.release(self.serial) {
+            state.wrote(claim.unwritten);
+        }
+        state.stored = (state.stored + after).saturating_sub(before);
     }
 }
 

@@ -1,4 +1,5 @@
 //! Rule sets that every implementation of a port keeps.
 
+pub mod copies;
 pub mod ledger;
 pub mod store;
