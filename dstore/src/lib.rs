@@ -73,7 +73,8 @@ pub mod testing;
 pub use address::RegistryAddr;
 pub use client::{
     ByteStream, Client, ClientBuilder, Committed, Get, Head, Network, NodeStatus, Progress, Put, PutMode, Reader,
-    ShardCheck, ShardHealth, ShardHome, Source, Warning, WarningCode,
+    RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth, ShardHome, Source, Warning,
+    WarningCode,
 };
 pub use error::{Error, Result};
 pub use identity::ServerIdentity;

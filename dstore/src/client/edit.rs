@@ -29,8 +29,10 @@ pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head>
     let manifest = slot.manifest(client);
     let written = client.ledger.remove(client.owner.id(), slot.salt, expected).await;
     let settled = slot.settle(client, expected, written, |entry| entry.kind == EventKind::Removed).await;
-    settled.map_err(error_of)?;
+    let written = settled.map_err(error_of)?;
     let manifest = manifest?;
+    let copy = slot.copy_of(client, written.version, EventKind::Removed, Vec::new());
+    client.spread(vec![copy], &manifest, None, &Reporter::default()).await;
     client.retire(Abandoned::all_of(&manifest), Reporter::default());
     Ok(Head::new(slot.file_id, expected, &manifest))
 }
@@ -65,6 +67,12 @@ pub(super) async fn rename(client: &Arc<Shared>, from: FilePath, to: FilePath) -
         }
         Err(refused) => return Err(error_of(refused)),
     };
+    // The new path first: between the two the file is found twice, and never not at all.
+    let copies = vec![
+        new.copy_of(client, version, EventKind::RenamedHere, record),
+        old.copy_of(client, expected_from.saturating_add(1), EventKind::RenamedAway, Vec::new()),
+    ];
+    client.spread(copies, &manifest, None, &Reporter::default()).await;
     Ok(Head::new(new.file_id, version, &manifest))
 }
 

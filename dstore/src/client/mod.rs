@@ -2,6 +2,7 @@
 
 mod builder;
 mod check;
+mod copies;
 mod directory;
 mod edit;
 mod fetch;
@@ -11,6 +12,7 @@ mod head;
 mod list;
 mod pool;
 mod put;
+mod recover;
 mod report;
 mod send;
 mod slot;
@@ -39,7 +41,9 @@ use slot::Slot;
 
 pub use builder::ClientBuilder;
 pub use get::{ByteStream, Get, Reader};
-pub use head::{Committed, Head, ShardCheck, ShardHealth, ShardHome};
+pub use head::{
+    Committed, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth, ShardHome,
+};
 pub use put::{Put, PutMode};
 pub use report::{Progress, Warning, WarningCode};
 pub use source::Source;

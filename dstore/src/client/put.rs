@@ -10,6 +10,7 @@ use super::source::OpenSource;
 use super::upload::{Failed, Order, Upload};
 use super::{Client, Committed, Head, Shared, Source};
 use crate::error::{Error, Fault, Result};
+use crate::ledger::EventKind;
 use crate::manifest::{MAX_ATTRIBUTES, MAX_ATTRIBUTES_LEN, Manifest};
 use crate::path::FilePath;
 use crate::placement::nodes_needed;
@@ -122,7 +123,7 @@ impl Put {
         let manifest = upload(client, &order, &mut source).await?;
         drop(turn);
         let record = slot.seal(client, expected, &manifest)?;
-        let written = match slot.write(client, expected, record).await {
+        let written = match slot.write(client, expected, record.clone()).await {
             Ok(written) => written,
             Err(Refused::Unknown(error)) => return Err(error),
             Err(Refused::Never(error)) => {
@@ -135,7 +136,10 @@ impl Put {
                 });
             }
         };
-        if let Ok(replaced) = slot.manifest(client) {
+        let replaced = slot.manifest(client).ok();
+        let copy = slot.copy_of(client, written.version, EventKind::Put, record);
+        client.spread(vec![copy], &manifest, replaced.as_ref(), &order.reporter).await;
+        if let Some(replaced) = replaced {
             client.retire(Abandoned::all_of(&replaced), order.reporter);
         }
         let stored = manifest.shard_len * manifest.shards.len() as u64;

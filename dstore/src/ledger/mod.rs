@@ -14,7 +14,7 @@ use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Timestamp};
 
 pub use crate::manifest::{EventKind, MAX_RECORD_LEN};
-pub use local::LocalLedger;
+pub use local::{LocalLedger, Restored};
 pub use memory::MemoryLedger;
 
 /// The most versions that [`Ledger::history`] returns: the newest ones.

@@ -4,6 +4,7 @@ mod ancestor;
 mod executors;
 mod loss;
 mod ranges;
+mod recovery;
 mod refusals;
 mod secrecy;
 mod sources;
