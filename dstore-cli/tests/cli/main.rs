@@ -6,4 +6,5 @@ mod files;
 mod network;
 mod nodes;
 mod process;
+mod recovery;
 mod transfers;
