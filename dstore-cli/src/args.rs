@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Rm(Rm),
     /// Move a file to another path
     Mv(Mv),
+    /// Find your files again when the ledger is lost: with the key and a registry alone
+    Recover(Recover),
     /// Show the network, the registries and the ledger
     Status,
     /// Run or ask a storage node
@@ -196,6 +198,17 @@ pub(crate) struct Mv {
     pub(crate) from: String,
     /// Path it is to have, where no file may be
     pub(crate) to: String,
+}
+
+/// `recover`
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// Show what would be found, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Ledger to make again, when the nodes know several
+    #[arg(long, value_name = "ID")]
+    pub(crate) ledger_id: Option<dstore::id::LedgerId>,
 }
 
 /// `node`

@@ -97,13 +97,7 @@ impl Context {
         &self,
         change: impl FnOnce(dstore::ClientBuilder) -> dstore::ClientBuilder,
     ) -> Result<Client> {
-        if config::owner(&self.config, &self.dir)?.is_none() {
-            let file = self.dir.join(config::OWNER_FILE);
-            return Err(Failure::new("config", format!("no owner key: {} is not there", file.display()))
-                .hint("make one with dstore-cli init --registry dsr1:...")
-                .hint("if you have one, set ETH_PRIVATE_KEY or ETH_PRIVATE_KEY_FILE in the environment or in .env")
-                .hint("if it is in another folder, name that with --dir or DSTORE_DIR"));
-        }
+        self.require_owner()?;
         if config::ledger_kind(&self.config)? == config::LedgerKind::Memory {
             self.out
                 .warning("ledger_memory", "with --ledger memory, what is stored is forgotten when this command ends");
@@ -112,6 +106,25 @@ impl Context {
         // A command makes one; of several, the first would be waited for.
         let _ = self.client.set(client.clone());
         Ok(client)
+    }
+
+    /// A client of the owner that opens no ledger: to look for one that is lost.
+    pub(crate) async fn client_without_ledger(&self) -> Result<Client> {
+        self.required_registries()?;
+        self.require_owner()?;
+        let config = self.config.clone().flag(&Key::LEDGER, "memory");
+        Ok(config::client(&config, &self.dir)?.connect().await?)
+    }
+
+    fn require_owner(&self) -> Result {
+        if config::owner(&self.config, &self.dir)?.is_none() {
+            let file = self.dir.join(config::OWNER_FILE);
+            return Err(Failure::new("config", format!("no owner key: {} is not there", file.display()))
+                .hint("make one with dstore-cli init --registry dsr1:...")
+                .hint("if you have one, set ETH_PRIVATE_KEY or ETH_PRIVATE_KEY_FILE in the environment or in .env")
+                .hint("if it is in another folder, name that with --dir or DSTORE_DIR"));
+        }
+        Ok(())
     }
 
     /// Gives what the client does in the background a moment: a node that has stopped must not hold up the end.

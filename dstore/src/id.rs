@@ -86,6 +86,11 @@ id!(
     32
 );
 id!(
+    /// The copy of one file's record at one node: derived from its key, so that it matches nothing elsewhere.
+    CopyId,
+    32
+);
+id!(
     /// The BLAKE3 hash of a whole shard: the root of its tree of blocks.
     ShardRoot,
     32

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::id::{FileId, NetworkId, NodeId, NoiseKey, OwnerId, PathSalt, ShardId};
+use crate::id::{CopyId, FileId, LedgerId, NetworkId, NodeId, NoiseKey, OwnerId, PathSalt, ShardId};
 use crate::path::FilePath;
 use crate::signature::SecretKey;
 
@@ -44,6 +44,12 @@ pub fn network_id(label: &str) -> NetworkId {
 #[must_use]
 pub fn shard_id(cap_pk: &[u8; 33], index: u8, generation: u32) -> ShardId {
     ShardId::new(*derive("shard id", &[cap_pk, &[index], &generation.to_be_bytes()]))
+}
+
+/// The address of a record copy at its node. The node computes it too, so nobody without the key can occupy it.
+#[must_use]
+pub fn copy_id(copy_pk: &[u8; 33]) -> CopyId {
+    CopyId::new(*derive("copy id", &[copy_pk]))
 }
 
 /// A 64-byte key for AES-256-SIV.
@@ -157,6 +163,18 @@ impl Owner {
         *derive("journal tag", &[&*self.0.root, path.as_str().as_bytes()])
     }
 
+    /// The authority over the copy of a file's record at `node`.
+    #[must_use]
+    pub fn copy_authority(&self, ledger: LedgerId, file: FileId, node: NodeId) -> SecretKey {
+        derive_scalar("copy", &[&*self.0.root, ledger.as_bytes(), file.as_bytes(), node.as_bytes()])
+    }
+
+    /// The key that seals the copies of records at `node`.
+    #[must_use]
+    pub fn copy_key(&self, node: NodeId) -> SivKey {
+        SivKey(*derive("copy key", &[&*self.0.root, node.as_bytes()]))
+    }
+
     /// This owner's transport key toward one node or registry: stable there, matching nothing elsewhere.
     #[must_use]
     pub fn transport_key(&self, toward: NodeId) -> TransportKey {
@@ -258,6 +276,20 @@ mod tests {
         let keys = [1, 2].map(|n| owner().transport_key(NodeId::new([n; 20])).public_key());
         assert_ne!(keys[0], keys[1]);
         assert_eq!(keys[0], owner().transport_key(NodeId::new([1; 20])).public_key());
+    }
+
+    #[test]
+    fn copies_of_one_record_match_nothing_at_another_node_or_for_another_file_or_ledger() {
+        let id = |ledger, file, node| {
+            let (ledger, file) = (LedgerId::new([ledger; 32]), FileId::new([file; 32]));
+            copy_id(&owner().copy_authority(ledger, file, NodeId::new([node; 20])).public_key())
+        };
+        let ids = [id(1, 2, 3), id(9, 2, 3), id(1, 9, 3), id(1, 2, 9)];
+        for (i, left) in ids.iter().enumerate() {
+            assert!(ids[i + 1..].iter().all(|right| left != right));
+        }
+        let [a, b] = [1, 2].map(|n| *owner().copy_key(NodeId::new([n; 20])).as_bytes());
+        assert_ne!(a, b);
     }
 
     #[test]

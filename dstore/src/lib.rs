@@ -36,7 +36,7 @@
 //! | [`keys`], [`keyfile`], [`identity`], [`address`] | who an owner and a server are, and how they are written down |
 //! | [`rt`] | the environment that a role is given: clock, tasks, sockets |
 //! | [`testing`] | a network in memory with faults, and suites of rules for the ports |
-//! | [`seal`], [`erasure`], [`merkle`], [`manifest`], [`placement`], [`proto`], [`noise`], [`signature`], [`net`] | the formats and the protocol, as in `docs/` |
+//! | [`seal`], [`erasure`], [`merkle`], [`manifest`], [`copy`], [`placement`], [`proto`], [`noise`], [`signature`], [`net`] | the formats and the protocol, as in `docs/` |
 //!
 //! The library prints nothing, installs no logger, reads no environment variable, and starts no thread before it is
 //! asked to work. It tells what it does with `tracing`, never a path or a secret.
@@ -46,6 +46,7 @@ mod admin;
 mod announce;
 pub mod client;
 pub mod config;
+pub mod copy;
 pub mod erasure;
 pub mod error;
 pub mod id;
@@ -75,7 +76,8 @@ pub mod testing;
 pub use address::RegistryAddr;
 pub use client::{
     ByteStream, Client, ClientBuilder, Committed, Get, Head, Network, NodeStatus, Progress, Put, PutMode, Reader,
-    ShardCheck, ShardHealth, ShardHome, Source, Warning, WarningCode,
+    RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth, ShardHome, Source, Warning,
+    WarningCode,
 };
 pub use error::{Error, Result};
 pub use identity::ServerIdentity;

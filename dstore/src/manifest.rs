@@ -133,6 +133,34 @@ impl Manifest {
     }
 }
 
+/// What a write did. The numbers are those in ledger files and in record copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A new version of the file.
+    Put = 0,
+    /// The file arrived here from another path.
+    RenamedHere = 1,
+    /// The file was removed.
+    Removed = 2,
+    /// The file left for another path.
+    RenamedAway = 3,
+}
+
+impl EventKind {
+    /// Whether the file exists after it.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Put | Self::RenamedHere)
+    }
+
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        let kinds = [Self::Put, Self::RenamedHere, Self::Removed, Self::RenamedAway];
+        kinds.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
 /// Which version of which file a record is: it opens nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordPlace {

@@ -23,6 +23,10 @@ pub enum Statement {
     Put,
     /// A shard may be retired, on this connection.
     Delete,
+    /// A record copy may be stored, on this connection.
+    Copy,
+    /// A record copy may be read, on this connection.
+    CopyQuery,
 }
 
 impl Statement {
@@ -34,6 +38,8 @@ impl Statement {
             Self::Token => b"dstore/sig/token/v1",
             Self::Put => b"dstore/sig/put/v1",
             Self::Delete => b"dstore/sig/delete/v1",
+            Self::Copy => b"dstore/sig/copy/v1",
+            Self::CopyQuery => b"dstore/sig/copy-query/v1",
         };
         let mut tag = [0; 32];
         tag[..name.len()].copy_from_slice(name);

@@ -13,7 +13,7 @@ use source::{Named, paths};
 ///
 /// A module may use every module of a lower layer. Those of its own layer stand above it in this table, so that
 /// there can be no cycle.
-const MODULES: [(u8, &str, &[&str]); 30] = [
+const MODULES: [(u8, &str, &[&str]); 31] = [
     (0, "id", &[]),
     (0, "error", &["id"]),
     (0, "rt", &[]),
@@ -28,6 +28,7 @@ const MODULES: [(u8, &str, &[&str]); 30] = [
     (2, "noise", &[]),
     (2, "placement", &[]),
     (2, "manifest", &["placement", "proto"]),
+    (2, "copy", &["manifest"]),
     (2, "address", &["proto"]),
     (2, "identity", &[]),
     (3, "metrics", &[]),

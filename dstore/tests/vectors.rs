@@ -74,6 +74,11 @@ fn a_changed_or_cut_record_is_refused() {
 }
 
 #[test]
+fn a_changed_or_cut_copy_is_refused() {
+    Vector::read_all("copies").iter().filter(|vector| !vector.is_defective()).for_each(sweep::copy);
+}
+
+#[test]
 fn a_changed_or_cut_proof_is_refused() {
     Vector::read_all("trees").iter().filter(|vector| !vector.is_defective()).for_each(sweep::proof);
 }

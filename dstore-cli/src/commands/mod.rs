@@ -10,6 +10,7 @@ mod ls;
 mod mv;
 mod node;
 mod put;
+mod recover;
 mod registry;
 mod rm;
 mod stat;
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Stat(args) => Box::pin(stat::run(context, args.path)),
                 Command::Rm(args) => Box::pin(rm::run(context, args)),
                 Command::Mv(args) => Box::pin(mv::run(context, args.from, args.to)),
+                Command::Recover(args) => Box::pin(recover::run(context, args)),
                 Command::Status => Box::pin(status::run(context)),
                 Command::Node(Node::Status { id }) => Box::pin(node::status(context, id)),
                 Command::Registry(Registry::Nodes) => Box::pin(registry::nodes(context)),

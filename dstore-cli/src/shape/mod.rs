@@ -3,9 +3,11 @@
 mod event;
 mod file;
 mod network;
+mod recover;
 mod setup;
 
 pub(crate) use event::{ErrorEvent, ExitError, ResultEvent, StatusEvent, WarningEvent};
 pub(crate) use file::{Changed, List, Stat};
 pub(crate) use network::{Info, LedgerState, Node, Nodes, Ready, RegistryState, Status};
+pub(crate) use recover::{Recover, state};
 pub(crate) use setup::{ConfigDocument, Demo, DemoShard, Init, Setting};

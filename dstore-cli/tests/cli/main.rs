@@ -7,4 +7,5 @@ mod files;
 mod network;
 mod nodes;
 mod process;
+mod recovery;
 mod transfers;

@@ -245,6 +245,21 @@ impl Directory {
         records.max_by_key(|record| record.seq).map(|record| node_place(&record))
     }
 
+    /// Where every node is that the registries list, in whatever state.
+    ///
+    /// # Errors
+    /// As [`Directory::network`].
+    pub(crate) async fn places(&self) -> Result<Vec<NodePlace>> {
+        let network = self.network().await?;
+        let mut places = Vec::with_capacity(network.nodes.len());
+        for NodeStatus { id, .. } in network.nodes {
+            let known = self.known().get(&id).map(|(_, record)| node_place(record));
+            // So many nodes that some were forgotten already.
+            places.extend(if known.is_some() { known } else { self.look_up(id).await });
+        }
+        Ok(places)
+    }
+
     /// The nodes that can take new shards, in random order; at least `needed`.
     ///
     /// # Errors

@@ -35,8 +35,13 @@ pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head>
     }
     let written = client.ledger.remove(client.owner.id(), slot.salt, expected).await;
     let settled = slot.settle(client, expected, written, |entry| entry.kind == EventKind::Removed).await;
-    if let Err(refused) = settled {
-        return Err(give_up(notes, refused).await);
+    let written = match settled {
+        Ok(written) => written,
+        Err(refused) => return Err(give_up(notes, refused).await),
+    };
+    if let Ok(manifest) = &manifest {
+        let copy = slot.copy_of(client, written.version, EventKind::Removed, Vec::new());
+        client.spread(vec![copy], manifest, None, &Reporter::default()).await;
     }
     let retired = manifest.as_ref().map(Abandoned::all_of).unwrap_or_default();
     client.retire(retired, Reporter::default(), notes);
@@ -74,6 +79,12 @@ pub(super) async fn rename(client: &Arc<Shared>, from: FilePath, to: FilePath) -
         }
         Err(refused) => return Err(error_of(refused)),
     };
+    // The new path first: between the two the file is found twice, and never not at all.
+    let copies = vec![
+        new.copy_of(client, version, EventKind::RenamedHere, record),
+        old.copy_of(client, expected_from.saturating_add(1), EventKind::RenamedAway, Vec::new()),
+    ];
+    client.spread(copies, &manifest, None, &Reporter::default()).await;
     Ok(Head::new(new.file_id, version, &manifest))
 }
 

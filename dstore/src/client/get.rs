@@ -315,6 +315,7 @@ impl Pieces {
         }
         if self.gather.lease_until().is_some_and(|until| until < self.client.rt.now().after(RENEW_BELOW)) {
             self.client.renew(self.manifest.clone());
+            self.client.renew_copies(&self.slot, &self.manifest);
         }
         Ok(())
     }

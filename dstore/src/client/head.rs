@@ -1,6 +1,8 @@
 //! What a client says of a file.
 
-use crate::id::{FileId, NodeId};
+use crate::copy::RecordCopy;
+use crate::error::PeerProblem;
+use crate::id::{FileId, LedgerId, NodeId};
 use crate::manifest::Manifest;
 use crate::path::FilePath;
 use crate::rt::Timestamp;
@@ -94,6 +96,56 @@ pub struct Committed {
     pub stored: u64,
     /// Bytes of them that nodes had already from an earlier attempt, and that did not travel again.
     pub resumed: u64,
+}
+
+/// What the nodes know of an owner's files: [`Client::recover`](crate::Client::recover) finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The ledgers that were found, the one with most files first.
+    pub ledgers: Vec<RecoveredLedger>,
+    /// Every node that was asked, in the order of their ids.
+    pub nodes: Vec<RecoveryNode>,
+}
+
+/// What the nodes know of the files of one ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveredLedger {
+    /// Which ledger.
+    pub id: LedgerId,
+    /// The files that were there, in the order of their paths.
+    pub files: Vec<RecoveredFile>,
+    /// The newest version of each file, removed ones too: what [`LocalLedger::restore`](crate::LocalLedger::restore) takes.
+    pub versions: Vec<RecordCopy>,
+}
+
+/// A file that was found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveredFile {
+    /// The file, in the highest version that was found.
+    pub head: Head,
+    /// Its shards, as their nodes say.
+    pub shards: Vec<ShardCheck>,
+    /// Whether a node that holds some of it did not answer, and may know of a later version, or that it was removed.
+    pub may_be_older: bool,
+}
+
+/// A node that was asked for copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryNode {
+    /// Who.
+    pub id: NodeId,
+    /// Its address, as last known.
+    pub address: String,
+    /// Copies that it gave and that open.
+    pub copies: usize,
+    /// Copies that it gave and that do not open: it is faulty, or a newer dstore made them.
+    pub strange: usize,
+    /// Why it did not give all that it has.
+    pub problem: Option<PeerProblem>,
 }
 
 impl Head {

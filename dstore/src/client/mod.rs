@@ -4,6 +4,7 @@ mod background;
 mod batches;
 mod builder;
 mod check;
+mod copies;
 mod directory;
 mod edit;
 mod fetch;
@@ -17,6 +18,7 @@ mod offer;
 mod places;
 mod pool;
 mod put;
+mod recover;
 mod report;
 mod send;
 mod settle;
@@ -49,7 +51,9 @@ use slot::Slot;
 
 pub use builder::ClientBuilder;
 pub use get::{ByteStream, Get, Reader};
-pub use head::{Committed, Head, ShardCheck, ShardHealth, ShardHome};
+pub use head::{
+    Committed, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth, ShardHome,
+};
 pub use put::{Put, PutMode};
 pub use report::{Progress, Warning, WarningCode};
 pub use source::Source;

@@ -15,6 +15,7 @@ use super::upload::{Failed, Order, Upload, candidates};
 use super::{Client, Committed, Head, Shared, Source};
 use crate::error::{Error, Result};
 use crate::keys::ContentKey;
+use crate::ledger::EventKind;
 use crate::manifest::{MAX_ATTRIBUTES, MAX_ATTRIBUTES_LEN, Manifest};
 use crate::path::FilePath;
 use crate::placement::nodes_needed;
@@ -154,9 +155,11 @@ impl Put {
         if let Some(notes) = &mut notes {
             notes.add(&settle::writing(client, &slot, expected, Some(record.clone()), replaced.clone())).await?;
         }
-        match slot.write(client, expected, record).await {
+        match slot.write(client, expected, record.clone()).await {
             Ok(written) => {
                 tracing::debug!(version = written.version, resumed, "the new version is durable");
+                let copy = slot.copy_of(client, written.version, EventKind::Put, record);
+                client.spread(vec![copy], &manifest, replaced.as_ref(), &order.reporter).await;
                 let retired = replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
                 client.retire(retired, order.reporter, notes);
                 Ok(committed(&slot, written.version, &manifest, resumed))

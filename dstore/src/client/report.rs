@@ -50,6 +50,9 @@ pub enum WarningCode {
     NodeReplaced,
     /// A shard that is no longer used could not be retired: its lease will end it.
     NotRetired,
+    /// A node did not take its copy of the record, and too few others did: without the ledger, the file may not be
+    /// found again.
+    CopiesMissing,
 }
 
 impl WarningCode {
@@ -63,6 +66,7 @@ impl WarningCode {
             Self::NodeSlow => "node_slow",
             Self::NodeReplaced => "node_replaced",
             Self::NotRetired => "not_retired",
+            Self::CopiesMissing => "copies_missing",
         }
     }
 }
@@ -76,6 +80,7 @@ impl fmt::Display for Warning {
             WarningCode::NodeSlow => "is slow",
             WarningCode::NodeReplaced => "could not be used, and another took its part",
             WarningCode::NotRetired => "did not retire an old version: its lease will end it",
+            WarningCode::CopiesMissing => "did not take a copy of the record: keep the ledger safe",
         };
         if let Some(shard) = self.shard {
             write!(f, "shard {shard}: ")?;

@@ -12,6 +12,7 @@ use super::slot::Slot;
 use super::source::OpenSource;
 use super::upload::Order;
 use super::{Reporter, Shared};
+use crate::copy::RecordCopy;
 use crate::error::Result;
 use crate::id::FileId;
 use crate::ledger::{Entry, EventKind};
@@ -214,6 +215,7 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
     match (fate, left.writing.as_ref()) {
         (Fate::Happened, Some(writing)) => {
             if !left.is_written {
+                spread(client, writing);
                 retire_apart(client, writing).await?;
                 notes.add(&Note::Written).await?;
             }
@@ -227,6 +229,21 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
         _ => notes.remove().await,
     }
     Ok(())
+}
+
+/// Brings the copies of a record to their nodes, in the background: they may have some already.
+fn spread(client: &Arc<Shared>, writing: &Writing) {
+    let version = writing.expected.saturating_add(1);
+    let place = RecordPlace { ledger: client.ledger.id(), file: writing.file, version };
+    let (kind, record, manifest) = match &writing.record {
+        Some(record) => (EventKind::Put, record.clone(), open_record(&client.owner, place, record).ok()),
+        None => (EventKind::Removed, Vec::new(), writing.replaced.clone()),
+    };
+    let Some(manifest) = manifest else { return };
+    client.background(async move |client: Arc<Shared>| {
+        let copies = vec![RecordCopy { place, kind, record }];
+        client.spread(copies, &manifest, None, &Reporter::default()).await;
+    });
 }
 
 /// Gives the retiring of what a write has replaced a log of its own.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Shared;
+use crate::copy::RecordCopy;
 use crate::error::{Error, PeerProblem, Result};
 use crate::id::{FileId, PathSalt};
-use crate::ledger::{Entry, Finality, LedgerError, Written, file_id};
+use crate::ledger::{Entry, EventKind, Finality, LedgerError, Written, file_id};
 use crate::manifest::{Manifest, RecordPlace, open_record, seal_record};
 use crate::path::FilePath;
 
@@ -67,6 +68,17 @@ impl Slot {
             return Err(Error::Integrity { what: "record: path" });
         }
         Ok(manifest)
+    }
+
+    /// The version that is there, as nodes keep copies of it.
+    pub(super) fn copy(&self, client: &Shared) -> Option<RecordCopy> {
+        let Entry { version, kind, record, .. } = self.entry.clone()?;
+        Some(RecordCopy { place: self.place(client, version), kind, record })
+    }
+
+    /// `version`, just written, as nodes keep copies of it.
+    pub(super) fn copy_of(&self, client: &Shared, version: u32, kind: EventKind, record: Vec<u8>) -> RecordCopy {
+        RecordCopy { place: self.place(client, version), kind, record }
     }
 
     fn place(&self, client: &Shared, version: u32) -> RecordPlace {

@@ -13,8 +13,8 @@ use crate::error::BoxError;
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Timestamp};
 
-pub use crate::manifest::MAX_RECORD_LEN;
-pub use local::LocalLedger;
+pub use crate::manifest::{EventKind, MAX_RECORD_LEN};
+pub use local::{LocalLedger, Restored};
 pub use memory::MemoryLedger;
 
 /// The most versions that [`Ledger::history`] returns: the newest ones.
@@ -22,27 +22,6 @@ pub const MAX_HISTORY_LEN: usize = 4096;
 
 /// The most files in one page of [`Ledger::list`].
 pub const MAX_PAGE_LEN: usize = 256;
-
-/// What a write did. The numbers are those in ledger files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// A new version of the file.
-    Put = 0,
-    /// The file arrived here from another path.
-    RenamedHere = 1,
-    /// The file was removed.
-    Removed = 2,
-    /// The file left for another path.
-    RenamedAway = 3,
-}
-
-impl EventKind {
-    /// Whether the file exists after it.
-    #[must_use]
-    pub fn is_live(self) -> bool {
-        matches!(self, Self::Put | Self::RenamedHere)
-    }
-}
 
 /// One version of one file, as the ledger keeps it.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::id::{NetworkId, NodeId, NoiseKey};
 use crate::net::is_private;
-use crate::proto::{CLOCK_SKEW, Deletion, MAX_LEASE, PutOffer, Refusal, Rights, Signed, Token};
+use crate::proto::{CLOCK_SKEW, CopyOffer, CopyQuery, Deletion, MAX_LEASE, PutOffer, Refusal, Rights, Signed, Token};
 use crate::rt::Timestamp;
 
 /// Tokens of one connection that were checked already: a long read repeats its token with every request.
@@ -63,13 +63,29 @@ impl Authority {
         Ok(token)
     }
 
+    /// Whether the peer may store anything.
+    fn may_put(&self) -> Result<(), Refusal> {
+        if self.open_to_strangers || is_private(self.remote) { Ok(()) } else { Err(Refusal::Denied) }
+    }
+
     /// What the peer may store.
     pub(super) fn offer(&self, signed: &Signed<PutOffer>) -> Result<PutOffer, Refusal> {
-        if !self.open_to_strangers && !is_private(self.remote) {
-            return Err(Refusal::Denied);
-        }
+        self.may_put()?;
         let offer = signed.offer(self.network, &self.session).ok_or(Refusal::Denied)?;
         if offer.node == self.node { Ok(offer) } else { Err(Refusal::Denied) }
+    }
+
+    /// Which copy of a record the peer may store.
+    pub(super) fn copy_offer(&self, signed: &Signed<CopyOffer>) -> Result<CopyOffer, Refusal> {
+        self.may_put()?;
+        let offer = signed.copy_offer(self.network, &self.session).ok_or(Refusal::Denied)?;
+        if offer.node == self.node { Ok(offer) } else { Err(Refusal::Denied) }
+    }
+
+    /// Which copy of a record the peer may read.
+    pub(super) fn copy_query(&self, signed: &Signed<CopyQuery>) -> Result<CopyQuery, Refusal> {
+        let query = signed.copy_query(self.network, &self.session).ok_or(Refusal::Denied)?;
+        if query.node == self.node { Ok(query) } else { Err(Refusal::Denied) }
     }
 
     /// What the peer may retire.

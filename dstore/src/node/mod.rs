@@ -25,7 +25,7 @@ use crate::net::{self, Identity, Limits, ServerHandle};
 use crate::noise::Role;
 use crate::proto::is_endpoint;
 use crate::rt::Rt;
-use crate::store::{DiskStore, DiskStoreConfig, ShardStore, Usage};
+use crate::store::{CopyStore, DiskStore, DiskStoreConfig, ShardStore, Usage};
 
 /// What the parts of a node share.
 pub(crate) struct NodeCore {
@@ -33,6 +33,7 @@ pub(crate) struct NodeCore {
     identity: ServerIdentity,
     network: NetworkId,
     store: Arc<dyn ShardStore>,
+    copies: Arc<dyn CopyStore>,
     config: NodeConfig,
     /// As it was when it was last measured.
     usage: Mutex<Usage>,
@@ -56,6 +57,7 @@ struct NodeConfig {
     capacity: u64,
     quota_bytes: u64,
     quota_shards: u64,
+    quota_copies: u64,
     retire_for: Duration,
     open_for: Duration,
     max_open: u64,
@@ -82,7 +84,7 @@ pub struct StorageNodeBuilder {
     listen: String,
     public: Option<String>,
     dir: Option<PathBuf>,
-    store: Option<Arc<dyn ShardStore>>,
+    store: Option<(Arc<dyn ShardStore>, Arc<dyn CopyStore>)>,
     identity: Option<ServerIdentity>,
     registries: Vec<RegistryAddr>,
     network: NetworkId,
@@ -110,6 +112,7 @@ impl Default for StorageNodeBuilder {
                 capacity,
                 quota_bytes: u64::MAX,
                 quota_shards: 1 << 20,
+                quota_copies: 1 << 16,
                 retire_for: Duration::from_secs(24 * 3600),
                 open_for: Duration::from_secs(24 * 3600),
                 max_open: 1_024,
@@ -142,9 +145,10 @@ impl StorageNodeBuilder {
         self
     }
 
-    /// Keeps shards in `store` instead of the folder.
-    pub fn store(mut self, store: impl ShardStore) -> Self {
-        self.store = Some(Arc::new(store));
+    /// Keeps shards and copies of records in `store` instead of the folder.
+    pub fn store(mut self, store: impl ShardStore + CopyStore) -> Self {
+        let store = Arc::new(store);
+        self.store = Some((store.clone(), store));
         self
     }
 
@@ -193,6 +197,13 @@ impl StorageNodeBuilder {
     /// Bytes and shards that one client key may keep here. Default: no limit on bytes, 1,048,576 shards.
     pub fn quota(mut self, bytes: u64, shards: u64) -> Self {
         (self.config.quota_bytes, self.config.quota_shards) = (bytes, shards);
+        self
+    }
+
+    /// Copies of records that one client key may keep here: one for each of its files. Default 65,536. Their bytes count
+    /// like those of shards.
+    pub fn quota_copies(mut self, copies: u64) -> Self {
+        self.config.quota_copies = copies;
         self
     }
 
@@ -270,10 +281,12 @@ impl StorageNodeBuilder {
             }
             (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
         };
-        let store: Arc<dyn ShardStore> = match (self.store, self.dir) {
-            (Some(store), _) => store,
+        let (store, copies) = match (self.store, self.dir) {
+            (Some(stores), _) => stores,
             (None, Some(dir)) => {
-                Arc::new(DiskStore::open(dir, self.disk.capacity(self.config.capacity), rt.clone()).await?)
+                let disk = DiskStore::open(dir, self.disk.capacity(self.config.capacity), rt.clone()).await?;
+                let disk = Arc::new(disk);
+                (disk.clone() as Arc<dyn ShardStore>, disk as Arc<dyn CopyStore>)
             }
             (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
         };
@@ -302,6 +315,7 @@ impl StorageNodeBuilder {
             identity,
             network: self.network,
             store,
+            copies,
             config: self.config,
             usage: Mutex::default(),
             draining: AtomicBool::new(false),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing is answered as stored before the store has made it durable, and every refusal is a number.
 
+mod copies;
+
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -158,6 +160,9 @@ impl Connection {
             NodeRequest::Stat(token) => self.stat(&token).await?,
             NodeRequest::Renew { token, lease } => self.renew(&token, lease).await?,
             NodeRequest::Delete(deletion) => self.delete(&deletion).await?,
+            NodeRequest::PutCopy { offer, body } => self.put_copy(&offer, body).await?,
+            NodeRequest::GetCopy(query) => self.get_copy(&query).await?,
+            NodeRequest::ListCopies { cursor } => self.list_copies(cursor).await?,
         };
         self.link.writer.control(&encode(&reply));
         Ok(())

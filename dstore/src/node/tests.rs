@@ -1,5 +1,6 @@
 //! A node among strangers, liars and the slow: what they get, byte by byte.
 
+mod copies;
 mod kill;
 mod open_put;
 
@@ -245,7 +246,7 @@ fn messages_that_mean_nothing_are_refused_by_number() {
     block_on(async {
         let scene = Scene::new().await;
         let malformed = [&[0, 0][..], &[3], &[1, 255, 255, 255, 255, 15]].map(|bytes| (bytes, Refusal::Malformed));
-        let unsupported = [&[][..], &[8], &[99], &[255, 255]].map(|bytes| (bytes, Refusal::Unsupported));
+        let unsupported = [&[][..], &[11], &[99], &[255, 255]].map(|bytes| (bytes, Refusal::Unsupported));
         for (garbage, expected) in malformed.into_iter().chain(unsupported) {
             let mut link = scene.link().await;
             link.writer.control(garbage);

@@ -56,6 +56,7 @@ pub(super) async fn round(node: &NodeCore, cursor: &mut Option<ShardId>) -> std:
             break;
         }
     }
+    while node.copies.sweep_copies(leases).await? > 0 {}
     let budget = node.store.usage().await?.used / SCRUB_ROUNDS;
     let scrubbed = node.store.scrub(*cursor, budget).await?;
     node.metrics.scrubbed.inc_by(scrubbed.bytes);

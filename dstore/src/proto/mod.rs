@@ -3,14 +3,16 @@
 //! The order of variants and fields is the format: append, never reorder.
 
 mod codec;
+mod copies;
 mod signed;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeId, ShardRoot};
+use crate::id::{CopyId, NodeId, ShardRoot};
 use crate::rt::Timestamp;
 
 pub use codec::{Malformed, decode, encode};
+pub use copies::{CopyItem, CopyOffer, CopyQuery};
 pub use signed::{
     CapabilityKey, Deletion, MAX_ENDPOINT_LEN, MAX_ENDPOINTS, MAX_ZONE_LEN, NodeRecord, PutOffer, Receipt, Rights,
     ShardName, Signable, Signed, Token, is_endpoint,
@@ -56,13 +58,27 @@ pub enum NodeRequest {
     },
     /// 7: retire a shard. Answer: `Deleted`, also when it was gone already.
     Delete(Signed<Deletion>),
+    /// 8: keep a copy of a record. Answer: `CopyStored`.
+    PutCopy {
+        /// Whose copy, and which.
+        offer: Signed<CopyOffer>,
+        /// Its bytes, as [`seal_copy`](crate::copy::seal_copy) makes them.
+        body: Vec<u8>,
+    },
+    /// 9: read the copy of one file's record. Answer: `Copies`, with one or two versions of it.
+    GetCopy(Signed<CopyQuery>),
+    /// 10: list the copies that the transport key of this connection has stored. Answer: `Copies`.
+    ListCopies {
+        /// Where the last page ended; `None` for the first one.
+        cursor: Option<CopyId>,
+    },
 }
 
 impl NodeRequest {
     /// Whether a message begins with the number of a request of this version.
     #[must_use]
     pub fn is_served(message: &[u8]) -> bool {
-        message.first().is_some_and(|number| *number <= 7)
+        message.first().is_some_and(|number| *number <= 10)
     }
 }
 
@@ -109,6 +125,20 @@ pub enum NodeReply {
     Status(ShardStatus),
     /// 5: it is retired, or was never here.
     Deleted,
+    /// 6: the copy is durable, or two higher versions of it are.
+    CopyStored {
+        /// The highest version that the node keeps.
+        version: u32,
+        /// Until when it keeps them.
+        lease_until: Timestamp,
+    },
+    /// 7: copies, in the order of their ids and versions; the versions of one id stand in one page.
+    Copies {
+        /// The copies.
+        items: Vec<CopyItem>,
+        /// Where the next page starts; `None` after the last one.
+        next: Option<CopyId>,
+    },
 }
 
 /// The state of a node.
@@ -379,6 +409,8 @@ mod tests {
     fn the_numbers_of_requests_and_replies_are_those_of_the_document() {
         assert_eq!(encode(&NodeRequest::Info), [0]);
         assert_eq!(encode(&NodeReply::Deleted), [5]);
+        assert_eq!(encode(&NodeRequest::ListCopies { cursor: None }), [10, 0]);
+        assert_eq!(encode(&NodeReply::Copies { items: vec![], next: None }), [7, 0, 0]);
         let ready = NodeReply::PutReady { have: 0, root: ShardRoot::new([7; 32]) };
         assert_eq!(encode(&ready), [&[1, 0][..], &[7; 32]].concat());
         assert_eq!(encode(&RegistryRequest::Lookup(vec![])), [5, 0]);

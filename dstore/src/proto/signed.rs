@@ -40,7 +40,7 @@ impl<T: Signable> Signed<T> {
     }
 
     /// What is said, if the key that `by` finds in it signed it.
-    fn open(&self, network: NetworkId, session: &[u8], by: impl FnOnce(&T) -> Signer) -> Option<T> {
+    pub(super) fn open(&self, network: NetworkId, session: &[u8], by: impl FnOnce(&T) -> Signer) -> Option<T> {
         let value: T = decode("signed statement", &self.bytes).ok()?;
         let parts = [session, &self.bytes];
         let holds = match by(&value) {
@@ -77,7 +77,7 @@ impl<T> fmt::Debug for Signed<T> {
     }
 }
 
-enum Signer {
+pub(super) enum Signer {
     Node(NodeId),
     Capability(CapabilityKey),
 }

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::hazmat::ChainingValue;
 
+use super::copies::{CopyStore, NewCopy, StoredCopy};
 use super::intake::Intake;
 use super::space::{Reservation, Space, superseded};
 use super::{
     OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError, StoredShard, Usage,
     block_bytes,
 };
-use crate::id::{NoiseKey, ShardId, ShardRoot};
+use crate::id::{CopyId, NoiseKey, ShardId, ShardRoot};
 use crate::merkle::{self, BLOCK_LEN, BlockRange, position};
 use crate::rt::{BoxFuture, Timestamp};
 
@@ -28,6 +29,7 @@ struct Shared {
     shards: Mutex<BTreeMap<ShardId, Entry>>,
     /// Locked before `shards` by whoever needs both.
     open: Mutex<HashMap<ShardId, Open>>,
+    copies: Mutex<BTreeMap<CopyId, StoredCopy>>,
 }
 
 /// What is there of an open shard.
@@ -48,7 +50,8 @@ impl MemoryStore {
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         let space = Space::new(capacity, None);
-        Self { shared: Arc::new(Shared { space, shards: Mutex::default(), open: Mutex::default() }) }
+        let (shards, open, copies) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { space, shards, open, copies }) }
     }
 
     /// Inverts the byte at `offset` of a shard, as a failing disk might; `false` if there is no such byte. For tests.
@@ -96,6 +99,10 @@ impl Shared {
 
     fn open(&self) -> MutexGuard<'_, HashMap<ShardId, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copies(&self) -> MutexGuard<'_, BTreeMap<CopyId, StoredCopy>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_absent(&self, id: ShardId) -> Result<(), StoreError> {
@@ -255,6 +262,8 @@ impl ShardStore for MemoryStore {
                 usage.used += entry.shard.len;
                 usage.shards += 1;
             }
+            let copies = self.shared.copies();
+            usage.used += copies.values().filter(|copy| copy.account == account).map(StoredCopy::len).sum::<u64>();
             Ok(usage)
         })
     }
@@ -280,6 +289,67 @@ impl ShardStore for MemoryStore {
             }
             scrubbed.last = None;
             Ok(scrubbed)
+        })
+    }
+}
+
+impl CopyStore for MemoryStore {
+    fn put_copy(&self, new: NewCopy) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        Box::pin(async move {
+            let mut copies = self.shared.copies();
+            let old = copies.get(&new.id).cloned();
+            let before = old.as_ref().map_or(0, StoredCopy::len);
+            let kept = StoredCopy::after(old, new);
+            let room = self.shared.space.reserve_copy(kept.account, kept.len().saturating_sub(before))?;
+            room.settle_copy(before, kept.len());
+            copies.insert(kept.id, kept.clone());
+            Ok(kept)
+        })
+    }
+
+    fn copy(&self, id: CopyId) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        Box::pin(async move { self.shared.copies().get(&id).cloned().ok_or(StoreError::NotFound) })
+    }
+
+    fn copies(
+        &self,
+        account: NoiseKey,
+        after: Option<CopyId>,
+        budget: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
+        Box::pin(async move {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for copy in self.shared.copies().range((from, Bound::Unbounded)).map(|(_, copy)| copy) {
+                if copy.account != account {
+                    continue;
+                }
+                bytes += copy.len();
+                if bytes > budget && !found.is_empty() {
+                    break;
+                }
+                found.push(copy.clone());
+            }
+            Ok(found)
+        })
+    }
+
+    fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { Ok(self.shared.copies().values().filter(|copy| copy.account == account).count() as u64) })
+    }
+
+    fn sweep_copies(&self, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let mut freed = 0;
+            self.shared.copies().retain(|_, copy| {
+                let due = copy.lease_until < lease_floor;
+                if due {
+                    freed += 1;
+                    self.shared.space.freed_copy(copy.len());
+                }
+                !due
+            });
+            Ok(freed)
         })
     }
 }

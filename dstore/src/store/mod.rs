@@ -3,6 +3,7 @@
 //! Every implementation keeps one rule set, stated by its conformance suite: what was acknowledged reads back,
 //! whatever happened since, or is reported as damaged; it is never wrong.
 
+mod copies;
 mod disk;
 mod intake;
 mod life;
@@ -18,6 +19,7 @@ use crate::id::{NoiseKey, ShardId, ShardRoot};
 use crate::merkle::{BLOCK_LEN, BlockRange};
 use crate::rt::{BoxFuture, Timestamp};
 
+pub use copies::{CopyStore, NewCopy, StoredCopy};
 pub use disk::{DiskStore, DiskStoreConfig};
 pub use memory::MemoryStore;
 
@@ -81,7 +83,7 @@ impl fmt::Debug for ProvedBlocks {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Bytes of shards held, those open and those retired included.
+    /// Bytes of shards held, those open and those retired included, and of copies of records.
     pub used: u64,
     /// Bytes that more shards may take: what the capacity and the disk's free-space floor leave.
     pub free: u64,
@@ -284,7 +286,8 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     /// `Failed`.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
 
-    /// Bytes and number of shards that count against `account`, the bytes set aside for open ones included.
+    /// Bytes and number of shards that count against `account`, the bytes set aside for open ones and those of the copies of
+    /// records ([`CopyStore`]) included.
     /// `free` is that of the store.
     ///
     /// # Errors

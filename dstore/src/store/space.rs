@@ -99,6 +99,16 @@ impl Space {
         Ok(Reservation { space: Arc::clone(self), serial })
     }
 
+    /// Sets `bytes` aside for the copy of a record.
+    pub(super) fn reserve_copy(self: &Arc<Self>, account: NoiseKey, bytes: u64) -> Result<Reservation, StoreError> {
+        let mut state = self.state();
+        if bytes > self.room(&mut state) {
+            return Err(StoreError::NoSpace);
+        }
+        let serial = state.add(Claim { account, bytes, unwritten: bytes, open: None });
+        Ok(Reservation { space: Arc::clone(self), serial })
+    }
+
     /// Opens a shard of `len` bytes of which `held` are there, for a writer that begins at `now`. It takes the place, and
     /// the room, of another writer of the same shard.
     pub(super) fn reserve_for_writer(
@@ -168,6 +178,12 @@ impl Space {
         let mut state = self.state();
         state.stored = state.stored.saturating_sub(bytes);
         state.shards = state.shards.saturating_sub(1);
+    }
+
+    /// Copies of records of `bytes` are gone.
+    pub(super) fn freed_copy(&self, bytes: u64) {
+        let mut state = self.state();
+        state.stored = state.stored.saturating_sub(bytes);
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -345,6 +361,15 @@ impl Reservation {
         }
         state.stored += len;
         state.shards += 1;
+    }
+
+    /// The copy of a record that had `before` bytes has `after` now.
+    pub(super) fn settle_copy(self, before: u64, after: u64) {
+        let mut state = self.space.state();
+        if let Some(claim) = state.release(self.serial) {
+            state.wrote(claim.unwritten);
+        }
+        state.stored = (state.stored + after).saturating_sub(before);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::id::{FileId, LedgerId, NoiseKey, OwnerId, PathSalt, ShardId, ShardRoot};
+use crate::id::{CopyId, FileId, LedgerId, NoiseKey, OwnerId, PathSalt, ShardId, ShardRoot};
 use crate::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written};
 use crate::merkle::BlockRange;
 use crate::rt::{BoxFuture, Timestamp};
@@ -202,5 +202,27 @@ impl<S: ShardStore> ShardStore for BrokenStore<S> {
 
     fn scrub(&self, after: Option<ShardId>, budget: u64) -> Outcome<'_, Scrubbed> {
         self.unless_broken(self.store.scrub(after, budget))
+    }
+}
+
+impl<S: CopyStore> CopyStore for BrokenStore<S> {
+    fn put_copy(&self, new: NewCopy) -> Outcome<'_, StoredCopy> {
+        self.unless_broken(self.store.put_copy(new))
+    }
+
+    fn copy(&self, id: CopyId) -> Outcome<'_, StoredCopy> {
+        self.unless_broken(self.store.copy(id))
+    }
+
+    fn copies(&self, account: NoiseKey, after: Option<CopyId>, budget: u64) -> Outcome<'_, Vec<StoredCopy>> {
+        self.unless_broken(self.store.copies(account, after, budget))
+    }
+
+    fn count_copies(&self, account: NoiseKey) -> Outcome<'_, u64> {
+        self.unless_broken(self.store.count_copies(account))
+    }
+
+    fn sweep_copies(&self, lease_floor: Timestamp) -> Outcome<'_, u64> {
+        self.unless_broken(self.store.sweep_copies(lease_floor))
     }
 }

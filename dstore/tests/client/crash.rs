@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use dstore::id::{NoiseKey, ShardId, ShardRoot};
+use dstore::id::{CopyId, NoiseKey, ShardId, ShardRoot};
 use dstore::journal::{DiskJournal, Journal, Log, LogId, Tag};
 use dstore::ledger::{Ledger, file_id};
 use dstore::merkle::BlockRange;
 use dstore::rt::{BoxFuture, Rt, Timestamp};
 use dstore::store::{
-    MemoryStore, OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter, StoreError,
-    StoredShard, Usage,
+    CopyStore, MemoryStore, NewCopy, OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardState, ShardStore, ShardWriter,
+    StoreError, StoredCopy, StoredShard, Usage,
 };
 use dstore::{Client, FilePath, LocalLedger, NodeHandle, Owner, Registry, RegistryAddr, RegistryHandle, StorageNode};
 use futures_lite::future::block_on;
@@ -130,6 +130,33 @@ impl ShardStore for Counting {
 
     fn scrub(&self, after: Option<ShardId>, budget: u64) -> BoxFuture<'_, Result<Scrubbed, StoreError>> {
         self.store.scrub(after, budget)
+    }
+}
+
+impl CopyStore for Counting {
+    fn put_copy(&self, new: NewCopy) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        self.store.put_copy(new)
+    }
+
+    fn copy(&self, id: CopyId) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        self.store.copy(id)
+    }
+
+    fn copies(
+        &self,
+        account: NoiseKey,
+        after: Option<CopyId>,
+        budget: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
+        self.store.copies(account, after, budget)
+    }
+
+    fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.count_copies(account)
+    }
+
+    fn sweep_copies(&self, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.sweep_copies(lease_floor)
     }
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod executors;
 mod loss;
 mod ranges;
+mod recovery;
 mod refusals;
 mod resume;
 mod secrecy;

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use dstore::merkle::BLOCK_LEN;
 use dstore::rt::Timestamp;
-use dstore::store::{DiskStore, ShardStore};
+use dstore::store::{CopyStore, DiskStore, ShardStore};
+use dstore::testing::conformance::copies::copy;
 use dstore::testing::conformance::store::{bytes, check_whole, key, put_small, put_streamed};
 use futures_lite::future::block_on;
 use futures_util::future::join_all;
@@ -28,6 +29,8 @@ async fn put(store: &DiskStore, seed: u32) {
         _ => put_small(store, seed, &data).await,
     };
     stored.expect("stores");
+    // Versions of one address follow each other.
+    store.put_copy(copy(seed % 8, 1, seed, 768)).await.expect("stores");
     say("stored", seed);
 }
 
@@ -95,6 +98,14 @@ fn no_acknowledged_shard_is_lost_by_kill_9() {
         let store = open(dir.path());
         for seed in stored.difference(&deleting) {
             block_on(check_whole(&store, *seed, &data(*seed)));
+        }
+        for address in 0..8 {
+            let highest = stored.iter().filter(|seed| *seed % 8 == address).max();
+            let Some(highest) = highest else { continue };
+            let found = block_on(store.copy(copy(address, 1, 0, 0).id)).expect("stored").newest;
+            // One that was stored after it may not have been told of.
+            assert!(found.0 >= *highest, "version {highest} of a copy is lost");
+            assert_eq!(found.1, copy(address, 1, found.0, 768).body);
         }
         let scrubbed = block_on(store.scrub(None, u64::MAX)).expect("scrubs");
         assert_eq!(scrubbed.quarantined, []);

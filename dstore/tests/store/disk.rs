@@ -6,7 +6,8 @@ use std::path::Path;
 use dstore::Error;
 use dstore::merkle::{BLOCK_LEN, BlockRange, ProvedLeaves};
 use dstore::rt::{Rt, Timestamp};
-use dstore::store::{DiskStore, ShardState, ShardStore, StoreError};
+use dstore::store::{CopyStore, DiskStore, ShardState, ShardStore, StoreError};
+use dstore::testing::conformance::copies::copy;
 use dstore::testing::conformance::store::{LEASE, NOW, bytes, check_whole, key, put_small, put_streamed, root};
 use futures_lite::future::{block_on, poll_once};
 use futures_util::future::join_all;
@@ -46,6 +47,40 @@ fn what_was_stored_is_there_when_it_is_opened_again() {
         assert_eq!((usage.used, usage.shards, usage.damaged), (3 * large.len() as u64 + 3_000, 4, 1));
         let account = store.account_usage(key(1).account).await.expect("counts");
         assert_eq!((account.used, account.shards), (large.len() as u64 + 3_000, 2));
+    });
+}
+
+#[test]
+fn copies_are_there_when_the_store_is_opened_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let kept = block_on(async {
+        let store = open(dir.path());
+        put_small(&store, 1, &[0; 50]).await.expect("stores");
+        store.put_copy(copy(1, 1, 1, 128)).await.expect("stores");
+        store.put_copy(copy(1, 1, 2, 768)).await.expect("stores")
+    });
+    block_on(async {
+        let store = open(dir.path());
+        assert_eq!(store.copy(kept.id).await.expect("stored"), kept);
+        assert_eq!(store.copies(kept.account, None, 0).await.expect("lists"), [kept.clone()]);
+        let usage = store.usage().await.expect("counts");
+        assert_eq!((usage.used, usage.shards), (50 + 128 + 768, 1));
+        assert_eq!(store.account_usage(kept.account).await.expect("counts").used, 50 + 128 + 768);
+    });
+}
+
+#[test]
+fn a_store_that_an_earlier_version_made_takes_copies() {
+    let dir = tempfile::tempdir().expect("a folder");
+    block_on(put_small(&open(dir.path()), 1, &[0; 50])).expect("stores");
+    let index = rusqlite::Connection::open(dir.path().join("index.db")).expect("opens");
+    index.execute_batch("DROP TABLE copies; DROP TABLE copy_accounts;").expect("as it was then");
+    drop(index);
+    block_on(async {
+        let store = open(dir.path());
+        check_whole(&store, 1, &[0; 50]).await;
+        let kept = store.put_copy(copy(1, 1, 1, 128)).await.expect("stores");
+        assert_eq!(store.copy(kept.id).await.expect("stored"), kept);
     });
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dstore::rt::Rt;
 use dstore::store::{DiskStore, MemoryStore, ShardStore};
+use dstore::testing::conformance::copies;
 use dstore::testing::conformance::store::{Subject, run};
 use futures_lite::future::block_on;
 
@@ -35,4 +36,22 @@ fn the_disk_store_keeps_the_rules() {
 #[test]
 fn the_disk_store_keeps_the_rules_with_a_file_for_nearly_every_shard() {
     block_on(run(|capacity| disk(1, capacity)));
+}
+
+#[test]
+fn the_memory_store_keeps_the_rules_of_copies() {
+    block_on(copies::run(async |capacity| {
+        let store = Arc::new(MemoryStore::new(capacity));
+        copies::Subject { copies: store.clone(), shards: store, keep: Box::new(()) }
+    }));
+}
+
+#[test]
+fn the_disk_store_keeps_the_rules_of_copies() {
+    block_on(copies::run(async |capacity| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let opened = DiskStore::open(dir.path(), super::config().capacity(capacity), Rt::default()).await;
+        let store = Arc::new(opened.expect("opens"));
+        copies::Subject { copies: store.clone(), shards: store, keep: Box::new(dir) }
+    }));
 }

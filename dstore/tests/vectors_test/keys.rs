@@ -1,7 +1,7 @@
 //! Keys, ids and signatures: docs/format.md sections 2 and 3.
 
-use dstore::id::{FileId, NetworkId, NodeId};
-use dstore::keys::{ContentKey, network_id, shard_id};
+use dstore::id::{FileId, LedgerId, NetworkId, NodeId};
+use dstore::keys::{ContentKey, copy_id, network_id, shard_id};
 use dstore::ledger::file_id;
 use dstore::signature::{SecretKey, Signature, Statement};
 use dstore::{FilePath, Owner, ServerIdentity};
@@ -40,6 +40,20 @@ pub(crate) fn keys(input: &Value) -> Outcome {
             let key = owner(input)?.transport_key(NodeId::new(array(input, "toward")));
             json!({ "transport_key": hexed(key.as_bytes()), "noise_key": hexed(key.public_key().as_bytes()) })
         }
+        "copy" => {
+            let (ledger, file) = (LedgerId::new(array(input, "ledger")), FileId::new(array(input, "file_id")));
+            let key = owner(input)?.copy_authority(ledger, file, NodeId::new(array(input, "node")));
+            let id = copy_id(&key.public_key());
+            json!({
+                "copy_authority": hexed(*key.to_bytes()),
+                "key": hexed(key.public_key()),
+                "copy_id": hexed(id.as_bytes()),
+            })
+        }
+        "copy key" => {
+            let key = owner(input)?.copy_key(NodeId::new(array(input, "node")));
+            json!({ "copy_key": hexed(key.as_bytes()) })
+        }
         "content id" => json!({ "content_id": hexed(content().content_id()) }),
         "segment key" => {
             let key = content().file_secret().segment_key(number(input, "epoch"));
@@ -75,6 +89,11 @@ pub(crate) fn keys_made() -> Vec<Made> {
     let transport =
         |toward: u8| json!({ "derive": "transport key", "owner_key": hexed(OWNER), "toward": hexed([toward; 20]) });
     let record = json!({ "derive": "record key", "owner_key": hexed(OWNER), "file_id": hexed([0x22; 32]) });
+    let copy = |ledger: u8, file: u8, node: u8| {
+        let (ledger, file, node) = (hexed([ledger; 32]), hexed([file; 32]), hexed([node; 20]));
+        json!({ "derive": "copy", "owner_key": hexed(OWNER), "ledger": ledger, "file_id": file, "node": node })
+    };
+    let copy_key = |node: u8| json!({ "derive": "copy key", "owner_key": hexed(OWNER), "node": hexed([node; 20]) });
     let one = format!("{:064x}", 1);
     let identity =
         json!({ "derive": "identity", "signing_key": hexed([0x55; 32]), "transport_key": hexed([0x66; 32]) });
@@ -112,6 +131,11 @@ pub(crate) fn keys_made() -> Vec<Made> {
         good("capability-elsewhere", "At another node.", capability(0x45)),
         good("shard-id", "The address of a shard.", shard(0, 0)),
         good("shard-id-5", "Another index and generation.", shard(5, 0x0102_0304)),
+        good("copy", "The authority over the copy of a record at one node, and its address.", copy(0x77, 0x22, 0x44)),
+        good("copy-elsewhere", "At another node.", copy(0x77, 0x22, 0x45)),
+        good("copy-of-another-ledger", "Of the same file on another ledger.", copy(0x78, 0x22, 0x44)),
+        good("copy-key", "The key of the copies at one node.", copy_key(0x44)),
+        good("copy-key-elsewhere", "At another node.", copy_key(0x45)),
         good("identity", "The public halves of a node's two keys.", identity.clone()),
         bad("bad-identity", "A signing key of zero.", "not_a_key", with(&identity, "signing_key", hexed([0; 32]))),
     ]
@@ -124,6 +148,8 @@ fn statement(input: &Value) -> Statement {
         "token" => Statement::Token,
         "put" => Statement::Put,
         "delete" => Statement::Delete,
+        "copy" => Statement::Copy,
+        "copy-query" => Statement::CopyQuery,
         other => panic!("statement {other}"),
     }
 }
@@ -162,6 +188,8 @@ pub(crate) fn signatures_made() -> Vec<Made> {
         ("token", Statement::Token),
         ("put", Statement::Put),
         ("delete", Statement::Delete),
+        ("copy", Statement::Copy),
+        ("copy-query", Statement::CopyQuery),
     ];
     let mut made: Vec<Made> = kinds
         .into_iter()

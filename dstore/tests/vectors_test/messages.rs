@@ -1,11 +1,11 @@
 //! Messages and signed statements: docs/wire.md sections 5 to 8.
 
-use dstore::id::{NetworkId, NodeId, NoiseKey, ShardRoot};
+use dstore::id::{CopyId, NetworkId, NodeId, NoiseKey, ShardRoot};
 use dstore::manifest::Manifest;
 use dstore::proto::{
-    BlockRequest, CapabilityKey, Deletion, Heartbeat, ListedNode, NodeInfo, NodeRecord, NodeReply, NodeRequest,
-    NodeState, PutEnd, PutOffer, Receipt, RegistryReply, RegistryRequest, Rights, ShardHealth, ShardName, ShardStatus,
-    Signable, Signed, Token, decode, encode,
+    BlockRequest, CapabilityKey, CopyItem, CopyOffer, CopyQuery, Deletion, Heartbeat, ListedNode, NodeInfo, NodeRecord,
+    NodeReply, NodeRequest, NodeState, PutEnd, PutOffer, Receipt, RegistryReply, RegistryRequest, Rights, ShardHealth,
+    ShardName, ShardStatus, Signable, Signed, Token, decode, encode,
 };
 use dstore::rt::Timestamp;
 use dstore::signature::SecretKey;
@@ -149,6 +149,19 @@ fn deletion() -> Deletion {
     Deletion { node: NODE, name: name() }
 }
 
+fn copy_offer() -> CopyOffer {
+    let hash = *blake3::hash(&copy_body()).as_bytes();
+    CopyOffer { node: NODE, key: name().capability, version: 300, lease: 7_776_000_000, hash }
+}
+
+fn copy_query() -> CopyQuery {
+    CopyQuery { node: NODE, key: name().capability }
+}
+
+fn copy_body() -> Vec<u8> {
+    vec![0xb0; 128]
+}
+
 fn by_capability<T: Signable>(value: &T, session: &[u8]) -> Signed<T> {
     Signed::new(value, &capability(), NETWORK, session)
 }
@@ -196,7 +209,12 @@ pub(crate) fn messages_made() -> Vec<Made> {
             },
         ),
         ("delete", NodeRequest::Delete(by_capability(&deletion(), &SESSION))),
+        ("put-copy", NodeRequest::PutCopy { offer: by_capability(&copy_offer(), &SESSION), body: copy_body() }),
+        ("get-copy", NodeRequest::GetCopy(by_capability(&copy_query(), &SESSION))),
+        ("list-copies", NodeRequest::ListCopies { cursor: None }),
+        ("list-more-copies", NodeRequest::ListCopies { cursor: Some(CopyId::new([0xd1; 32])) }),
     ];
+    let item = |version| CopyItem { id: CopyId::new([0xd1; 32]), version, body: copy_body() };
     let proof = vec![[0xe1; 32], [0xe2; 32]];
     let node_replies = [
         ("info", NodeReply::Info(node_info())),
@@ -208,6 +226,9 @@ pub(crate) fn messages_made() -> Vec<Made> {
         ("status-retired", status(ShardHealth::Retired)),
         ("status-damaged", status(ShardHealth::Damaged)),
         ("deleted", NodeReply::Deleted),
+        ("copy-stored", NodeReply::CopyStored { version: 300, lease_until: Timestamp::from_millis(1_797_776_000_000) }),
+        ("copies", NodeReply::Copies { items: vec![item(299), item(300)], next: Some(CopyId::new([0xd1; 32])) }),
+        ("no-copies", NodeReply::Copies { items: vec![], next: None }),
     ];
     let registry_requests = [
         ("register", RegistryRequest::Register(by_node(&node_record()))),
@@ -252,8 +273,10 @@ fn defective_messages() -> Vec<Made> {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
     [
         ("empty", "No bytes.", raw("NodeRequest", &[])),
-        ("reserved-request", "Number 8 is reserved.", raw("NodeRequest", &[8])),
-        ("unknown-reply", "A reply that does not exist.", raw("NodeReply", &[6])),
+        ("reserved-request", "Number 11 is reserved.", raw("NodeRequest", &[11])),
+        ("unknown-reply", "A reply that does not exist.", raw("NodeReply", &[8])),
+        ("copy-cursor", "A cursor that is neither there nor not.", raw("NodeRequest", &[10, 2])),
+        ("copies-lie", "A list longer than the message.", raw("NodeReply", &[&[7][..], &huge].concat())),
         ("unknown-registry-request", "A request that does not exist.", raw("RegistryRequest", &[6])),
         ("unknown-registry-reply", "A reply that does not exist.", raw("RegistryReply", &[5])),
         ("trailing", "A byte too many.", raw("NodeRequest", &[0, 0])),
@@ -288,6 +311,8 @@ pub(crate) fn statement(input: &Value) -> Outcome {
         "Token" => signed::<Token>(&encoded)?.token(network).map(|value| described(&value)),
         "PutOffer" => signed::<PutOffer>(&encoded)?.offer(network, &session()).map(|value| described(&value)),
         "Deletion" => signed::<Deletion>(&encoded)?.deletion(network, &session()).map(|value| described(&value)),
+        "CopyOffer" => signed::<CopyOffer>(&encoded)?.copy_offer(network, &session()).map(|value| described(&value)),
+        "CopyQuery" => signed::<CopyQuery>(&encoded)?.copy_query(network, &session()).map(|value| described(&value)),
         other => panic!("type {other}"),
     };
     value.map(|value| json!({ "value": value })).ok_or_else(|| "statement".to_owned())
@@ -297,6 +322,8 @@ pub(crate) fn statements_made() -> Vec<Made> {
     let plain = |kind: &str, signed: Vec<u8>| json!({ "type": kind, "network": hexed(NETWORK.as_bytes()), "signed": hexed(signed) });
     let bound = |kind: &str, signed: Vec<u8>| with(&plain(kind, signed), "session", hexed(SESSION));
     let put = bound("PutOffer", encode(&by_capability(&offer(), &SESSION)));
+    let copy = bound("CopyOffer", encode(&by_capability(&copy_offer(), &SESSION)));
+    let query = bound("CopyQuery", encode(&by_capability(&copy_query(), &SESSION)));
     let record = |change: fn(&mut NodeRecord)| {
         let mut record = node_record();
         change(&mut record);
@@ -348,7 +375,11 @@ pub(crate) fn statements_made() -> Vec<Made> {
             "A deletion, on one connection.",
             bound("Deletion", encode(&by_capability(&deletion(), &SESSION))),
         ),
+        good("copy-offer", "A copy of a record, on one connection.", copy.clone()),
+        good("copy-query", "Asking for a copy, on one connection.", query.clone()),
     ];
+    let copy_by_other = Signed::new(&copy_offer(), &node_key(), NETWORK, &SESSION);
+    let query_by_other = Signed::new(&copy_query(), &node_key(), NETWORK, &SESSION);
     let by_other = Signed::new(&offer(), &node_key(), NETWORK, &SESSION);
     let by_stranger = Signed::new(&receipt(), &capability(), NETWORK, &[]);
     let defects = [
@@ -356,6 +387,11 @@ pub(crate) fn statements_made() -> Vec<Made> {
         ("put-no-session", "Signed without a session.", bound("PutOffer", encode(&by_capability(&offer(), &[])))),
         ("put-other-signer", "Signed by another key.", bound("PutOffer", encode(&by_other))),
         ("put-other-network", "Made for another network.", with(&put, "network", hexed([8; 32]))),
+        ("copy-other-session", "Made for another connection.", with(&copy, "session", hexed([0x5f; 32]))),
+        ("copy-other-signer", "Signed by another key.", bound("CopyOffer", encode(&copy_by_other))),
+        ("copy-query-other-session", "Made for another connection.", with(&query, "session", hexed([0x5f; 32]))),
+        ("copy-query-other-signer", "Signed by another key.", bound("CopyQuery", encode(&query_by_other))),
+        ("copy-query-as-offer", "A query where an offer is due.", with(&query, "type", "CopyOffer")),
         ("receipt-other-signer", "A receipt in another node's name.", plain("Receipt", encode(&by_stranger))),
         (
             "receipt-as-token-tag",

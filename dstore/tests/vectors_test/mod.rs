@@ -1,6 +1,7 @@
 //! What a vector is, where it lives, and which formats there are.
 
 mod content;
+mod copies;
 mod keys;
 mod messages;
 mod names;
@@ -26,6 +27,7 @@ pub(crate) struct Format {
 
 pub(crate) const FORMATS: &[Format] = &[
     Format { name: "codes", made: names::codes_made, run: names::codes },
+    Format { name: "copies", made: copies::copies_made, run: copies::copy },
     Format { name: "frames", made: session::frames_made, run: session::frames },
     Format { name: "handshakes", made: session::handshakes_made, run: session::handshake },
     Format { name: "keys", made: keys::keys_made, run: keys::keys },

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Vector, bytes, content, data, hexed, list, messages, names, records, session, text, with};
+use super::{Vector, bytes, content, copies, data, hexed, list, messages, names, records, session, text, with};
 
 /// Every other value of every byte, and every shorter length.
 fn every_change(good: &[u8]) -> impl Iterator<Item = Vec<u8>> {
@@ -72,6 +72,12 @@ pub(crate) fn statement(vector: &Vector) {
 pub(crate) fn record(vector: &Vector) {
     for changed in one_change_a_byte(&bytes(&vector.input, "record")) {
         assert!(records::record(&with(&vector.input, "record", hexed(changed))).is_err(), "{}", vector.name);
+    }
+}
+
+pub(crate) fn copy(vector: &Vector) {
+    for changed in one_change_a_byte(&bytes(&vector.input, "body")) {
+        assert!(copies::copy(&with(&vector.input, "body", hexed(changed))).is_err(), "{}", vector.name);
     }
 }
 

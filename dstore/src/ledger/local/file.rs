@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::Error;
 use crate::id::LedgerId;
+use crate::ledger::LedgerError;
 use crate::rt::Rt;
 
 /// How long a write waits for those of other processes.
@@ -82,7 +83,9 @@ pub(super) fn open(path: &Path, rt: &Rt) -> Result<Opened, Error> {
             )));
         }
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path, rt)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(&path, LedgerId::new(rt.random()), |_, _| Ok(()))?;
+        }
         Err(error) => return Err(Error::io(format!("ledger {}", path.display()), error)),
     }
     connect_both(&path).map_err(|error| refused(&path, error))?
@@ -123,9 +126,23 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Makes the ledger `id` at `path` with what `fill` adds to it; false, and nothing is done, when a file is there.
+pub(super) fn create_unless_there(
+    path: &Path,
+    id: LedgerId,
+    fill: impl FnOnce(&mut Connection, &Path) -> Result<(), LedgerError>,
+) -> Result<bool, Error> {
+    let path = std::path::absolute(path).map_err(|error| Error::io(format!("ledger {}", path.display()), error))?;
+    if path.exists() { Ok(false) } else { create(&path, id, fill) }
+}
+
 /// Builds the file beside its place and moves it there, so that whoever finds it finds it whole.
-/// When another process was faster, its file stays.
-fn create(path: &Path, rt: &Rt) -> Result<(), Error> {
+/// When another process was faster, its file stays: false.
+fn create(
+    path: &Path,
+    id: LedgerId,
+    fill: impl FnOnce(&mut Connection, &Path) -> Result<(), LedgerError>,
+) -> Result<bool, Error> {
     let folder = path.parent().filter(|folder| folder.is_dir()).ok_or_else(|| {
         Error::config(format!("the folder of ledger {} does not exist: create it first", path.display()))
     })?;
@@ -140,21 +157,29 @@ fn create(path: &Path, rt: &Rt) -> Result<(), Error> {
     let failed = |error| Error::io(format!("cannot create ledger {}", path.display()), error);
     // `tempfile` makes it with mode 0600, and SQLite gives its log the mode of the file.
     let file = tempfile::Builder::new().prefix(".ledger-").tempfile_in(folder).map_err(failed)?;
-    fill(file.path(), LedgerId::new(rt.random())).map_err(|error| refused(path, error))?;
+    let mut connection = begin(file.path(), id).map_err(|error| refused(path, error))?;
+    fill(&mut connection, path).map_err(|error| super::restore::failed(path, error))?;
+    end(connection).map_err(|error| refused(path, error))?;
     file.as_file().sync_all().map_err(failed)?;
     match file.persist_noclobber(path) {
-        Ok(_) => sync_folder(folder).map_err(failed),
-        Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(_) => sync_folder(folder).map(|()| true).map_err(failed),
+        Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(failure) => Err(failed(failure.error)),
     }
 }
 
-fn fill(path: &Path, id: LedgerId) -> rusqlite::Result<()> {
+fn begin(path: &Path, id: LedgerId) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", FORMAT_VERSION)?;
     connection.execute_batch(SCHEMA)?;
     connection.execute("INSERT INTO ledger (id) VALUES (?1)", [id.as_bytes()])?;
+    Ok(connection)
+}
+
+fn end(connection: Connection) -> rusqlite::Result<()> {
+    // Statements that are kept prepared would hold the file open.
+    connection.flush_prepared_statement_cache();
     // One sync a commit, and readers that never wait for a writer. The mode stays in the file.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)

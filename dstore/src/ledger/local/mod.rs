@@ -3,6 +3,7 @@
 mod batch;
 mod failure;
 mod file;
+mod restore;
 mod table;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use rusqlite::Connection;
 use self::batch::{Answered, Queue};
 use self::failure::Failure;
 use self::file::LedgerFile;
+pub use self::restore::Restored;
 use self::table::Tables;
 use super::write::{Slots, Write};
 use super::{Entry, Finality, Ledger, LedgerError, Page, Written};

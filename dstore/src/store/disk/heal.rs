@@ -71,7 +71,7 @@ fn set_aside(folder: &Folder, now: Timestamp, error: &rusqlite::Error) -> io::Re
     let aside = with(&format!(".damaged-{}", now.as_millis()));
     tracing::error!(
         %error, kept_as = %aside.display(),
-        "the index is damaged: it is made again from the shard files, but the small shards that it held are lost"
+        "the index is damaged: it is made again from the shard files, but the small shards and record copies that it held are lost"
     );
     for suffix in ["", "-wal", "-shm"] {
         match fs::rename(with(suffix), PathBuf::from(format!("{}{suffix}", aside.display()))) {

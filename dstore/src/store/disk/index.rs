@@ -34,7 +34,7 @@ pub(super) struct Indexed {
 
 /// A connection to the index.
 pub(super) struct Index {
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// What a database holds when it is opened.
@@ -62,6 +62,9 @@ impl Index {
         if age == Age::New {
             let schema = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT");
             index.connection.execute_batch(&schema)?;
+        }
+        if age != Age::Future {
+            index.connection.execute_batch(super::copies::SCHEMA)?;
         }
         Ok((index, age))
     }
@@ -234,6 +237,8 @@ impl Index {
             "SELECT sum(free_at & 1) FROM shards INDEXED BY retired WHERE state = 1",
             "SELECT sum(lease & 1) FROM shards INDEXED BY leased WHERE state <> 1",
             "SELECT count(id) FROM shards INDEXED BY quarantined WHERE state = 2",
+            "SELECT sum(bytes) FROM copy_accounts",
+            "SELECT sum(lease & 1) FROM copies INDEXED BY copies_leased",
         ] {
             self.connection.query_row(sql, [], |_| Ok(()))?;
         }
@@ -266,7 +271,7 @@ fn indexed(row: &Row<'_>) -> rusqlite::Result<Indexed> {
     Ok(Indexed { shard, place })
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, error.into()))
 }
@@ -280,7 +285,7 @@ fn from_state(state: ShardState) -> (i64, i64) {
 }
 
 /// SQLite has no unsigned numbers: the last 292 million years before the end of time are one moment.
-fn from_time(time: Timestamp) -> i64 {
+pub(super) fn from_time(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/lock                   one process at a time
-//! DIR/index.db               SQLite: one row for every shard, and the bytes of small ones
+//! DIR/index.db               SQLite: one row for every shard, and the bytes of small ones; the copies of records
 //! DIR/shards/aa/<hex>        the bytes of a shard, as they are
 //! DIR/shards/aa/<hex>.meta   what it is, and its hash tree
 //! DIR/open/<hex>             the same of a shard of which a part is there: its first bytes,
@@ -12,6 +12,7 @@
 mod change;
 mod commit;
 mod config;
+mod copies;
 mod failure;
 mod files;
 mod folder;
@@ -71,7 +72,7 @@ impl DiskStore {
     /// This takes time in proportion to the number of shards. Dropping the store waits for the changes under way.
     ///
     /// An index that is lost or damaged is made again from the shard files, with leases of at least 90 days;
-    /// the small shards that it held are lost. The damaged one is kept beside it.
+    /// the small shards and the copies of records that it held are lost. The damaged one is kept beside it.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it open; `Io`; `Config` when a later version made it.
@@ -87,7 +88,8 @@ impl DiskStore {
         let (bytes, shards) = index.total().map_err(|error| failed(std::io::Error::other(error)))?;
         let floor = Floor { dir: dir.clone(), free: config.free_floor, rt: rt.clone() };
         let space = Space::new(config.capacity, Some(floor));
-        space.load(bytes, shards);
+        let copies = index.copy_bytes().map_err(|error| failed(std::io::Error::other(error)))?;
+        space.load(bytes + copies, shards);
         open::load(&folder, &index, &space).map_err(failed)?;
         let committer = Committer::start(index, Arc::clone(&folder), Arc::clone(&space)).map_err(failed)?;
         let disk = Arc::new(Disk { folder, space, open: Locks::default(), readers: Mutex::default(), rt });
@@ -360,9 +362,12 @@ impl ShardStore for DiskStore {
 
     fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(self.job(move |disk| {
-            let (bytes, shards) = disk.index(|index| index.account(account).map_err(failure::of_index))?;
+            let ((bytes, shards), (copies, _)) = disk.index(|index| {
+                let of_account = index.account(account).and_then(|shards| Ok((shards, index.copy_account(account)?)));
+                of_account.map_err(failure::of_index)
+            })?;
             let on_its_way = disk.space.account(account);
-            Ok(Usage { used: bytes + on_its_way.used, shards, ..on_its_way })
+            Ok(Usage { used: bytes + copies + on_its_way.used, shards, ..on_its_way })
         }))
     }
 

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::host::SimEnv;
-use crate::id::{NoiseKey, ShardId, ShardRoot};
+use crate::id::{CopyId, NoiseKey, ShardId, ShardRoot};
 use crate::merkle::BlockRange;
 use crate::rt::{BoxFuture, Timestamp};
 use crate::store::{
-    MemoryStore, ProvedBlocks, Scrubbed, ShardKey, ShardStore, ShardWriter, StoreError, StoredShard, Usage,
+    CopyStore, MemoryStore, NewCopy, OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardStore, ShardWriter, StoreError,
+    StoredCopy, StoredShard, Usage,
 };
 
 /// How long the disk may take for one thing, before it and after it.
@@ -69,10 +70,15 @@ impl ShardStore for Disk {
         }))
     }
 
-    fn begin(&self, key: ShardKey, len: Option<u64>) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>> {
+    fn begin(
+        &self,
+        key: ShardKey,
+        len: Option<u64>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>> {
         Box::pin(self.act(async move {
             self.platter.check_room()?;
-            let writer = self.platter.store.begin(key, len).await?;
+            let writer = self.platter.store.begin(key, len, now).await?;
             Ok(Box::new(DiskWriter { writer, platter: self.platter.clone(), env: self.env.clone() }) as _)
         }))
     }
@@ -97,8 +103,17 @@ impl ShardStore for Disk {
         Box::pin(self.act(self.platter.store.retire(id, free_at)))
     }
 
-    fn sweep(&self, now: Timestamp, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.platter.store.sweep(now, lease_floor)
+    fn open_shard(&self, id: ShardId) -> BoxFuture<'_, Result<Option<OpenShard>, StoreError>> {
+        self.platter.store.open_shard(id)
+    }
+
+    fn sweep(
+        &self,
+        now: Timestamp,
+        lease_floor: Timestamp,
+        open_floor: Timestamp,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.platter.store.sweep(now, lease_floor, open_floor)
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
@@ -111,6 +126,36 @@ impl ShardStore for Disk {
 
     fn scrub(&self, after: Option<ShardId>, budget: u64) -> BoxFuture<'_, Result<Scrubbed, StoreError>> {
         self.platter.store.scrub(after, budget)
+    }
+}
+
+impl CopyStore for Disk {
+    fn put_copy(&self, new: NewCopy) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        Box::pin(self.act(async move {
+            self.platter.check_room()?;
+            self.platter.store.put_copy(new).await
+        }))
+    }
+
+    fn copy(&self, id: CopyId) -> BoxFuture<'_, Result<StoredCopy, StoreError>> {
+        self.platter.store.copy(id)
+    }
+
+    fn copies(
+        &self,
+        account: NoiseKey,
+        after: Option<CopyId>,
+        budget: u64,
+    ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
+        self.platter.store.copies(account, after, budget)
+    }
+
+    fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.platter.store.count_copies(account)
+    }
+
+    fn sweep_copies(&self, lease_floor: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.platter.store.sweep_copies(lease_floor)
     }
 }
 
@@ -131,6 +176,14 @@ impl ShardWriter for DiskWriter {
 
     fn len(&self) -> u64 {
         self.writer.len()
+    }
+
+    fn root(&self) -> ShardRoot {
+        self.writer.root()
+    }
+
+    fn discard(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.writer.discard()
     }
 
     fn finish(
