@@ -71,8 +71,8 @@ pub mod testing;
 
 pub use address::RegistryAddr;
 pub use client::{
-    ByteStream, Client, ClientBuilder, Committed, Get, Head, Network, NodeStatus, Progress, Put, PutMode, Reader,
-    ShardCheck, ShardHealth, ShardHome, Source, Warning, WarningCode,
+    ByteStream, Client, ClientBuilder, Committed, CopyFile, Event, Events, FileVersion, Get, Head, Network, NodeStatus,
+    Progress, Put, PutMode, Reader, Save, ShardCheck, ShardHealth, ShardHome, Source, Warning, WarningCode,
 };
 pub use error::{Error, Result};
 pub use identity::ServerIdentity;

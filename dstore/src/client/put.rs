@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 
 use super::edit::Abandoned;
+use super::events::Events;
 use super::report::{Progress, Reporter, Warning, WarningCode};
 use super::slot::{Refused, Slot};
 use super::source::OpenSource;
@@ -28,7 +29,7 @@ pub enum PutMode {
     Update(u32),
 }
 
-/// A put that has not started: await it.
+/// A put that has not started: await it, or take its events.
 #[derive(Debug)]
 #[must_use = "a put does nothing until it is awaited"]
 pub struct Put {
@@ -90,6 +91,11 @@ impl Put {
     pub fn warnings(mut self, call: impl Fn(Warning) + Send + Sync + 'static) -> Self {
         self.reporter.on_warning(call);
         self
+    }
+
+    /// Starts it when they are read; the last one carries the result.
+    pub fn events(mut self) -> Events<Committed> {
+        Events::new(self.reporter.listen(), self.into_future())
     }
 }
 

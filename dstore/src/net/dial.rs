@@ -8,7 +8,7 @@ use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Link, LinkError};
 use crate::keys::TransportKey;
 use crate::noise::{Expected, HandshakeError, Initiator, REFUSAL_LEN, SECOND_LEN};
-use crate::rt::{Rt, Socket};
+use crate::rt::{Rt, Socket, Timestamp};
 
 /// Opens links.
 #[derive(Debug, Clone)]
@@ -30,10 +30,25 @@ impl Dialer {
         local: &TransportKey,
         expected: &Expected,
     ) -> Result<Link, LinkError> {
-        self.rt.timeout(self.timeout, self.open(address, local, expected)).await?
+        self.rt.timeout(self.timeout, self.open(address, local, expected)).await?.map(|(link, _)| link)
     }
 
-    async fn open(&self, address: &str, local: &TransportKey, expected: &Expected) -> Result<Link, LinkError> {
+    /// As [`Dialer::connect`], but answers only the other side's clock.
+    pub(crate) async fn clock(
+        &self,
+        address: &str,
+        local: &TransportKey,
+        expected: &Expected,
+    ) -> Result<Timestamp, LinkError> {
+        self.rt.timeout(self.timeout, self.open(address, local, expected)).await?.map(|(_, clock)| clock)
+    }
+
+    async fn open(
+        &self,
+        address: &str,
+        local: &TransportKey,
+        expected: &Expected,
+    ) -> Result<(Link, Timestamp), LinkError> {
         let mut socket = self.rt.dial(address).await?;
         let (initiator, bytes) = Initiator::start(local, &self.rt.random(), expected);
         // A peer that refuses may hang up while we still write: what it said counts more than that.
@@ -42,9 +57,9 @@ impl Dialer {
             Ok(second) => second?,
             Err(error) => return Err(written.err().unwrap_or(error).into()),
         };
-        let (third, session, _clock) = initiator.finish(&second).map_err(LinkError::Handshake)?;
+        let (third, session, clock) = initiator.finish(&second).map_err(LinkError::Handshake)?;
         socket.writer.write_all(&third).await?;
-        Ok(Link::new(self.rt.clone(), socket, session, expected.noise_key))
+        Ok((Link::new(self.rt.clone(), socket, session, expected.noise_key), clock))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::id::NetworkId;
 use crate::keys::TransportKey;
 use crate::noise::{Expected, Role};
 use crate::proto::{self, MAX_NODE_LIST_LEN, RegistryReply, RegistryRequest};
+use crate::rt::Timestamp;
 
 /// Time for a registry to answer; it dials back to a node before it lists it.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -23,8 +24,17 @@ impl RegistryLink {
         network: NetworkId,
         address: &RegistryAddr,
     ) -> Result<Self, LinkError> {
-        let expected = Expected { id: address.id, noise_key: address.noise_key, role: Role::Registry, network };
-        dialer.connect(&address.endpoint, local, &expected).await.map(Self)
+        dialer.connect(&address.endpoint, local, &expected(network, address)).await.map(Self)
+    }
+
+    /// The clock of the registry at `address`, as its handshake tells it.
+    pub(crate) async fn clock(
+        dialer: &Dialer,
+        local: &TransportKey,
+        network: NetworkId,
+        address: &RegistryAddr,
+    ) -> Result<Timestamp, LinkError> {
+        dialer.clock(&address.endpoint, local, &expected(network, address)).await
     }
 
     /// Whether it is too old to be used for another question.
@@ -37,4 +47,8 @@ impl RegistryLink {
         let reply = self.0.call(&proto::encode(request), MAX_NODE_LIST_LEN, ANSWER).await?;
         Ok(proto::decode("registry reply", &reply)?)
     }
+}
+
+fn expected(network: NetworkId, address: &RegistryAddr) -> Expected {
+    Expected { id: address.id, noise_key: address.noise_key, role: Role::Registry, network }
 }

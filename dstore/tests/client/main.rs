@@ -3,6 +3,7 @@
 mod ancestor;
 mod executors;
 mod loss;
+mod operations;
 mod ranges;
 mod refusals;
 mod secrecy;
