@@ -14,6 +14,7 @@ mod settings_file;
 mod shape;
 mod table;
 mod text;
+mod verdict;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,11 +51,22 @@ fn run(arguments: Vec<OsString>, out: &mut Output) -> Result {
         Ok(parsed) => parsed,
         Err(error) => return out.clap(&error),
     };
-    let context = Context::new(&matches, home(&cli.command))?;
+    let command = cli.command;
+    if let Some(ended) = commands::without_settings(&command, out) {
+        return ended;
+    }
+    let context = match (Context::new(&matches, home(&command)), &command) {
+        (Ok(context), _) => context,
+        (Err(failure), Command::Doctor) => return commands::unusable(out, failure),
+        (Err(failure), _) => return Err(failure),
+    };
     *out = context.out.clone();
+    if !matches!(command, Command::Doctor) {
+        context.warn();
+    }
     log(&context);
     let mut interrupt = Interrupt::new()?;
-    block_on(commands::run(cli.command, &context, &mut interrupt))
+    block_on(commands::run(command, &context, &mut interrupt))
 }
 
 fn home(command: &Command) -> Home {

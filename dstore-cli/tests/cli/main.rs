@@ -1,9 +1,13 @@
 //! The command line from outside: real processes, exit codes, JSON, signals and pipes.
 
+mod check;
 mod config;
 mod demo;
+mod doctor;
 mod files;
 mod network;
 mod nodes;
+mod pages;
 mod process;
 mod transfers;
+mod versions;
