@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// What options like `--color` take.
 const WHEN: [&str; 3] = ["auto", "always", "never"];
 
+/// What `--progress` takes.
+const PROGRESS: [&str; 4] = ["auto", "always", "never", "json"];
+
 const EXAMPLES: &str = "\
 Try it:        dstore-cli demo
 First steps:   dstore-cli init --registry dsr1:...@host:port
@@ -17,7 +20,7 @@ Options --a-b that are settings can also be set as DSTORE_A_B in the environment
 and most as a_b in DIR/config.toml. `dstore-cli config show --origin` tells which one counts.
 Exit codes: 0 fine, 1 internal error, 2 usage, 3 partly failed, 4 not found, 5 try again later,
 6 data damaged, 7 denied, 8 configuration, 9 exists or version conflict,
-12 in use by another process, 128+n ended by signal n.";
+11 damaged but repairable, 12 in use by another process, 128+n ended by signal n.";
 
 /// Keep private files on other people's disks: encrypted, spread out, safe when a disk is lost
 #[derive(Debug, Parser)]
@@ -61,8 +64,8 @@ pub(crate) struct Common {
     /// Print JSON; for transfers, one line an event
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Progress bars: auto, always or never [default: auto]
-    #[arg(long, global = true, value_name = "WHEN", value_parser = WHEN, hide_possible_values = true)]
+    /// Progress of transfers: auto, always, never, or json for a line an event on standard error [default: auto]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = PROGRESS, hide_possible_values = true)]
     pub(crate) progress: Option<String>,
     /// Colours: auto, always or never [default: auto]
     #[arg(long, global = true, value_name = "WHEN", value_parser = WHEN, hide_possible_values = true)]
@@ -100,8 +103,16 @@ pub(crate) enum Command {
     Mv(Mv),
     /// Find your files again when the ledger is lost: with the key and a registry alone
     Recover(Recover),
+    /// Copy a file to another path: it is read and stored again
+    Cp(Cp),
+    /// Show every version of a file, also after it was removed
+    History(OnePath),
+    /// See whether files can be read, and how many more nodes may fail
+    Check(Check),
     /// Show the network, the registries and the ledger
     Status,
+    /// Look for what is wrong here and in the network, and say what to do
+    Doctor,
     /// Run or ask a storage node
     #[command(subcommand)]
     Node(Node),
@@ -111,6 +122,17 @@ pub(crate) enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print what makes a shell complete commands and options
+    Completions {
+        /// Shell: bash, elvish, fish, powershell or zsh
+        #[arg(hide_possible_values = true)]
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// Folder to write them to, such as ~/.local/share/man/man1
+        dir: PathBuf,
+    },
 }
 
 /// `demo`
@@ -130,12 +152,9 @@ pub(crate) struct Put {
     pub(crate) src: PathBuf,
     /// Path to store it at; of a folder, what its files' paths start with [default: the name of SRC]
     pub(crate) path: Option<String>,
-    /// What it may replace: overwrite (anything), create (nothing), update (one version) [default: overwrite]
-    #[arg(long, value_name = "MODE", hide_possible_values = true)]
-    pub(crate) mode: Option<Mode>,
-    /// Replace this version and no other
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) if_version: Option<u32>,
+    /// What it may replace.
+    #[command(flatten)]
+    pub(crate) replace: Replace,
     /// Start over, instead of going on where an earlier put of the same file ended
     #[arg(long)]
     pub(crate) no_resume: bool,
@@ -145,6 +164,17 @@ pub(crate) struct Put {
     /// How the length is hidden: padme (at most 12 % more) or none [default: padme]
     #[arg(long, value_name = "HOW", value_parser = ["padme", "none"], hide_possible_values = true)]
     pub(crate) padding: Option<String>,
+}
+
+/// Options of `put` and `cp`.
+#[derive(Debug, Args)]
+pub(crate) struct Replace {
+    /// What it may replace: overwrite (anything), create (nothing), update (one version) [default: overwrite]
+    #[arg(long, value_name = "MODE", hide_possible_values = true)]
+    pub(crate) mode: Option<Mode>,
+    /// Replace this version and no other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) if_version: Option<u32>,
 }
 
 /// `--mode`
@@ -165,7 +195,7 @@ pub(crate) struct Get {
     pub(crate) dst: Option<PathBuf>,
 }
 
-/// `cat`, `stat`
+/// `cat`, `stat`, `history`
 #[derive(Debug, Args)]
 pub(crate) struct OnePath {
     /// Path of the file
@@ -209,6 +239,29 @@ pub(crate) struct Recover {
     /// Ledger to make again, when the nodes know several
     #[arg(long, value_name = "ID")]
     pub(crate) ledger_id: Option<dstore::id::LedgerId>,
+}
+
+/// `cp`
+#[derive(Debug, Args)]
+pub(crate) struct Cp {
+    /// Path of the file
+    pub(crate) from: String,
+    /// Path to store it at as well
+    pub(crate) to: String,
+    /// What it may replace.
+    #[command(flatten)]
+    pub(crate) replace: Replace,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Only paths that start with this
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Read every byte back too, instead of asking the nodes alone
+    #[arg(long)]
+    pub(crate) read_data: bool,
 }
 
 /// `node`

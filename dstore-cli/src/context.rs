@@ -12,7 +12,7 @@ use dstore::{Client, Owner, RegistryAddr};
 use futures_lite::future::or;
 
 use crate::failure::{Failure, Result};
-use crate::output::{Output, When};
+use crate::output::{Bars, Output, When};
 
 /// What every command starts from.
 #[derive(Debug, Clone)]
@@ -57,10 +57,14 @@ impl Context {
         };
         let config = config.file(file);
         let out = output(&config)?;
-        for warning in config.warnings() {
-            out.warning("config", &warning);
-        }
         Ok(Self { config, dir, out, client: Arc::default() })
+    }
+
+    /// Tells what does not stop anything but should be known of the settings.
+    pub(crate) fn warn(&self) {
+        for warning in self.config.warnings() {
+            self.out.warning("config", &warning);
+        }
     }
 
     /// The registries that are configured.
@@ -168,7 +172,7 @@ fn output(config: &Config) -> Result<Output> {
         quiet: config.is_on(&Key::QUIET)?,
         verbose: config.parsed(&Key::VERBOSE, str::parse)?.unwrap_or(0),
         color: config.parsed(&Key::COLOR, When::parse)?.unwrap_or_default(),
-        progress: config.parsed(&Key::PROGRESS, When::parse)?.unwrap_or_default(),
+        progress: config.parsed(&Key::PROGRESS, Bars::parse)?.unwrap_or_default(),
         ..Output::default()
     })
 }

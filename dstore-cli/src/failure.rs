@@ -73,7 +73,8 @@ impl Failure {
     pub(crate) fn stdout(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self { exit: 0, ..Self::new(BROKEN_PIPE, "standard output was closed") },
-            _ => Self::io("cannot write to standard output", error),
+            // Whatever it is, trying again later does not help: "no space left" would say so.
+            _ => Self::new("internal", format!("cannot write to standard output: {}", error.kind())),
         }
     }
 }
@@ -178,5 +179,6 @@ mod tests {
         assert_eq!(Failure::interrupted(2).exit, 130);
         assert_eq!(Failure::interrupted(15).exit, 143);
         assert_eq!(Failure::stdout(io::ErrorKind::BrokenPipe.into()).exit, 0);
+        assert_eq!(Failure::stdout(io::ErrorKind::StorageFull.into()).exit, 1);
     }
 }

@@ -15,6 +15,7 @@ mod settings_file;
 mod shape;
 mod table;
 mod text;
+mod verdict;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -51,12 +52,23 @@ fn run(arguments: Vec<OsString>, out: &mut Output) -> Result {
         Ok(parsed) => parsed,
         Err(error) => return out.clap(&error),
     };
-    let home = home(&cli.command);
-    let context = Context::new(&matches, home)?;
+    let command = cli.command;
+    if let Some(ended) = commands::without_settings(&command, out) {
+        return ended;
+    }
+    let home = home(&command);
+    let context = match (Context::new(&matches, home), &command) {
+        (Ok(context), _) => context,
+        (Err(failure), Command::Doctor) => return commands::unusable(out, failure),
+        (Err(failure), _) => return Err(failure),
+    };
     *out = context.out.clone();
+    if !matches!(command, Command::Doctor) {
+        context.warn();
+    }
     log(&context, home);
     let mut interrupt = Interrupt::new()?;
-    block_on(commands::run(cli.command, &context, &mut interrupt))
+    block_on(commands::run(command, &context, &mut interrupt))
 }
 
 fn home(command: &Command) -> Home {

@@ -42,6 +42,33 @@ impl When {
     }
 }
 
+/// When and how to show how far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bars {
+    /// As people read it.
+    People(When),
+    /// As JSON lines.
+    Json,
+}
+
+impl Bars {
+    /// The setting as it is written.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            text => When::parse(text)
+                .map(Self::People)
+                .map_err(|_| format!("{text:?} is none of auto, always, never, json")),
+        }
+    }
+}
+
+impl Default for Bars {
+    fn default() -> Self {
+        Self::People(When::Auto)
+    }
+}
+
 impl From<When> for clap::ColorChoice {
     fn from(when: When) -> Self {
         match when {
@@ -82,6 +109,8 @@ pub(crate) enum ProgressStyle {
     Bar,
     /// A line now and then, where nothing can be redrawn.
     Lines,
+    /// JSON lines.
+    Events,
 }
 
 /// What may be printed, and how. Clones share it.
@@ -96,7 +125,7 @@ pub(crate) struct Output {
     /// Colours on standard error.
     pub(crate) color: When,
     /// Progress bars.
-    pub(crate) progress: When,
+    pub(crate) progress: Bars,
     /// The bar that is shown: messages go above it.
     pub(crate) bar: SharedBar,
     /// Whether its reader has gone away.
@@ -121,12 +150,13 @@ impl Output {
     /// How transfers show their progress.
     pub(crate) fn progress_style(&self) -> ProgressStyle {
         let terminal = io::stderr().is_terminal();
-        if !self.progress.on(terminal && !self.quiet && !self.json) {
-            ProgressStyle::Silent
-        } else if terminal {
-            ProgressStyle::Bar
-        } else {
-            ProgressStyle::Lines
+        match self.progress {
+            Bars::People(When::Never) => ProgressStyle::Silent,
+            _ if self.json => ProgressStyle::Events,
+            Bars::Json => ProgressStyle::Events,
+            Bars::People(when) if !when.on(terminal && !self.quiet) => ProgressStyle::Silent,
+            Bars::People(_) if terminal => ProgressStyle::Bar,
+            Bars::People(_) => ProgressStyle::Lines,
         }
     }
 
@@ -230,6 +260,18 @@ impl Output {
     pub(crate) fn colors_errors(&self) -> bool {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         self.color.on(wanted && io::stderr().is_terminal())
+    }
+
+    /// `text` in bold with an ANSI colour, where standard output shows colours.
+    pub(crate) fn painted_data(&self, text: &str, color: &str) -> String {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colored = self.color.on(wanted && self.is_terminal());
+        if colored { format!("\x1b[1;{color}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Columns of standard output, when people read it as it comes.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        self.is_terminal().then(|| usize::from(console::Term::stdout().size().1))
     }
 
     /// `text` in bold with an ANSI colour, where colours are shown.

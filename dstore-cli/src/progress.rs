@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dstore::{Progress, Warning};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle, TermLike};
 
 use crate::margin::Margin;
 use crate::output::{Channel, Output, ProgressStyle};
@@ -16,6 +16,10 @@ use crate::text;
 const EVENT_EVERY: Duration = Duration::from_millis(250);
 /// The least time between two progress lines.
 const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Columns from which there is room for the bar itself, and for more than the percentage.
+const WIDE: u16 = 75;
+const MEDIUM: u16 = 45;
 
 /// The progress of one command, over all its files. Clones share it; the bar goes when the last one does.
 #[derive(Debug, Clone)]
@@ -29,6 +33,7 @@ struct Shared {
     style: ProgressStyle,
     label: String,
     bar: ProgressBar,
+    width: u16,
     started: Instant,
     done: AtomicU64,
     total: Option<u64>,
@@ -39,20 +44,35 @@ impl Meter {
     /// Starts to show `op` of what `label` says, `total` bytes long when that is known.
     pub(crate) fn start(out: &Output, op: &'static str, label: &str, total: Option<u64>, channel: Channel) -> Self {
         let style = out.progress_style();
+        // Without --json, standard output is for data, and the story is told on standard error.
+        let channel = if out.json || channel == Channel::None { channel } else { Channel::Err };
         let label = text::harmless(label);
         // Whole before it has a place to draw: each change would draw it.
         let target = match style {
             ProgressStyle::Bar => ProgressDrawTarget::term_like(Box::new(Margin::default())),
             _ => ProgressDrawTarget::hidden(),
         };
-        let bar = new_bar(total, target).with_message(label.clone());
+        let width = Margin::default().width();
+        let bar = new_bar(total, width, target).with_message(label.clone());
         if style == ProgressStyle::Bar {
             out.show(&bar);
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         let started = Instant::now();
         let (done, last_line) = (AtomicU64::new(0), Mutex::new(started));
-        Self(Arc::new(Shared { out: out.clone(), op, channel, style, label, bar, started, done, total, last_line }))
+        Self(Arc::new(Shared {
+            out: out.clone(),
+            op,
+            channel,
+            style,
+            label,
+            bar,
+            width,
+            started,
+            done,
+            total,
+            last_line,
+        }))
     }
 
     /// Starts to follow one file.
@@ -75,7 +95,7 @@ impl Meter {
         let done = shared.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if let (None, Some(total)) = (shared.bar.length(), file_total) {
             shared.bar.set_length(total);
-            shared.bar.set_style(known_style());
+            shared.bar.set_style(known_style(shared.width));
         }
         shared.bar.set_position(done);
         if shared.style == ProgressStyle::Lines {
@@ -104,17 +124,25 @@ impl Drop for Shared {
     }
 }
 
-fn new_bar(total: Option<u64>, target: ProgressDrawTarget) -> ProgressBar {
+fn new_bar(total: Option<u64>, width: u16, target: ProgressDrawTarget) -> ProgressBar {
     let style = match total {
-        Some(_) => known_style(),
-        None => style("{wide_msg} {spinner} {binary_bytes:>10} {decimal_bytes_per_sec:>11}"),
+        Some(_) => known_style(width),
+        None if width >= MEDIUM => style("{wide_msg} {spinner} {binary_bytes:>10} {decimal_bytes_per_sec:>11}"),
+        None => style("{wide_msg} {spinner} {binary_bytes:>10}"),
     };
     ProgressBar::with_draw_target(total, target).with_style(style)
 }
 
-fn known_style() -> BarStyle {
-    style("{wide_msg} {bar:20.cyan/dim} {percent:>3} % {binary_bytes:>10} {decimal_bytes_per_sec:>11} {eta:>4}")
-        .progress_chars("━━─")
+/// As much as leaves the name some twenty columns.
+fn known_style(width: u16) -> BarStyle {
+    match width {
+        WIDE.. => {
+            style("{wide_msg} {bar:20.cyan/dim} {percent:>3} % {binary_bytes:>10} {decimal_bytes_per_sec:>11} {eta:>4}")
+        }
+        MEDIUM.. => style("{wide_msg} {percent:>3} % {binary_bytes:>10} {decimal_bytes_per_sec:>11}"),
+        _ => style("{wide_msg} {percent:>3} %"),
+    }
+    .progress_chars("━━─")
 }
 
 fn style(template: &'static str) -> BarStyle {
@@ -152,16 +180,16 @@ impl FileMeter {
             (more, due)
         };
         self.meter.add(more, progress.bytes_total);
-        let Shared { out, op, channel, .. } = &*self.meter.0;
-        if out.json && due {
+        let Shared { out, op, channel, style, .. } = &*self.meter.0;
+        if *style == ProgressStyle::Events && due {
             out.event(*channel, &StatusEvent::new(op, &self.path, progress));
         }
     }
 
     /// Takes what the library warns of.
     pub(crate) fn warning(&self, warning: &Warning) {
-        let Shared { out, channel, .. } = &*self.meter.0;
-        if out.json || *channel == Channel::None {
+        let Shared { out, channel, style, .. } = &*self.meter.0;
+        if out.json || *style == ProgressStyle::Events || *channel == Channel::None {
             out.event(*channel, &WarningEvent::new(&self.path, warning));
         } else {
             out.warning(warning.code.as_str(), &format!("{}: {warning}", text::harmless(&self.path)));
@@ -175,8 +203,10 @@ mod tests {
 
     #[test]
     fn bars_have_valid_templates() {
-        for total in [Some(1), None] {
-            new_bar(total, ProgressDrawTarget::hidden()).tick();
+        for width in [20, MEDIUM, WIDE] {
+            for total in [Some(1), None] {
+                new_bar(total, width, ProgressDrawTarget::hidden()).tick();
+            }
         }
     }
 

@@ -75,6 +75,27 @@ pub(crate) fn harmless(name: &str) -> String {
     shown
 }
 
+/// `text` in lines of at most `width` columns, broken between words; a word that is longer stays whole.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let len = word.chars().count();
+        if used > 0 && used + 1 + len > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        let line = lines.last_mut().expect("there is always one");
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += len;
+    }
+    lines
+}
+
 /// A path as a shell reads it back.
 pub(crate) fn shell_quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
@@ -107,6 +128,14 @@ mod tests {
     fn a_name_cannot_drive_the_terminal() {
         assert_eq!(harmless("我的 文件.txt"), "我的 文件.txt");
         assert_eq!(harmless("a\x1b[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\n\\u{202e}c");
+    }
+
+    #[test]
+    fn long_texts_break_between_words() {
+        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible word", 8), ["incomprehensible", "word"]);
+        assert_eq!(wrapped("one two", usize::MAX), ["one two"]);
+        assert_eq!(wrapped("", 8), [""]);
     }
 
     #[test]

@@ -75,9 +75,9 @@ pub mod testing;
 
 pub use address::RegistryAddr;
 pub use client::{
-    ByteStream, Client, ClientBuilder, Committed, Get, Head, Network, NodeStatus, Progress, Put, PutMode, Reader,
-    RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth, ShardHome, Source, Warning,
-    WarningCode,
+    ByteStream, Client, ClientBuilder, Committed, CopyFile, Event, Events, FileVersion, Get, Head, Network, NodeStatus,
+    Progress, Put, PutMode, Reader, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, Save, ShardCheck,
+    ShardHealth, ShardHome, Source, Warning, WarningCode,
 };
 pub use error::{Error, Result};
 pub use identity::ServerIdentity;

@@ -75,7 +75,7 @@ async fn put_one(
     mode: PutMode,
 ) -> Result {
     let started = meter.elapsed();
-    let file = meter.file(path.as_str(), Some(len));
+    let file = meter.file(path.as_str(), Some(len).filter(put::known));
     let committed = put::transfer(client, Source::file(local), path, mode, file).await?;
     if out.json {
         let seconds = meter.elapsed().saturating_sub(started).as_secs_f64();

@@ -1,12 +1,18 @@
 //! The commands, one a file.
 
+mod check;
+mod completions;
 mod config;
+mod cp;
 mod demo;
 mod dev;
+mod doctor;
 mod folder;
 mod get;
+mod history;
 mod init;
 mod ls;
+mod man;
 mod mv;
 mod node;
 mod put;
@@ -18,12 +24,23 @@ mod status;
 
 use std::future::Future;
 
+pub(crate) use doctor::unusable;
 use futures_lite::future::or;
 
 use crate::args::{Command, Node, Registry};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
+use crate::output::Output;
+
+/// Obeys a command that needs no settings, and so works whatever they are; `None` for any other one.
+pub(crate) fn without_settings(command: &Command, out: &Output) -> Option<Result> {
+    match command {
+        Command::Completions { shell } => Some(completions::run(out, *shell)),
+        Command::Man { dir } => Some(man::run(out, dir)),
+        _ => None,
+    }
+}
 
 /// Obeys a command.
 pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Interrupt) -> Result {
@@ -43,6 +60,10 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Rm(args) => Box::pin(rm::run(context, args)),
                 Command::Mv(args) => Box::pin(mv::run(context, args.from, args.to)),
                 Command::Recover(args) => Box::pin(recover::run(context, args)),
+                Command::Cp(args) => Box::pin(cp::run(context, args)),
+                Command::History(args) => Box::pin(history::run(context, args.path)),
+                Command::Check(args) => Box::pin(check::run(context, args)),
+                Command::Doctor => Box::pin(doctor::run(context)),
                 Command::Status => Box::pin(status::run(context)),
                 Command::Node(Node::Status { id }) => Box::pin(node::status(context, id)),
                 Command::Registry(Registry::Nodes) => Box::pin(registry::nodes(context)),
@@ -50,6 +71,7 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Config(crate::args::Config::Show { origin }) => {
                     Box::pin(async move { config::show(context, origin) })
                 }
+                Command::Completions { .. } | Command::Man { .. } => unreachable!("they need no settings"),
                 Command::Dev | Command::Node(Node::Run(_)) | Command::Registry(Registry::Run(_)) => {
                     unreachable!("matched above")
                 }

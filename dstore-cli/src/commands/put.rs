@@ -26,6 +26,10 @@ pub(crate) async fn run(context: &Context, args: Put) -> Result {
             Failure::usage("standard input has no name: say where to store it").hint("dstore-cli put - PATH")
         })?;
         let path = FilePath::new(path)?;
+        if stdin_is_closed() {
+            return Err(Failure::usage("standard input is closed: there is nothing to store")
+                .hint("to store an empty file: dstore-cli put - PATH </dev/null"));
+        }
         return one(context, Source::reader(Unblock::new(io::stdin())), path, None, mode).await;
     }
     // In a thread of its own: a disk that hangs must not keep a signal from ending us.
@@ -47,7 +51,7 @@ pub(crate) async fn run(context: &Context, args: Put) -> Result {
         Some(path) => path,
         None => name_of(&args.src)?,
     })?;
-    one(context, Source::file(&args.src), path, Some(metadata.len()), mode).await
+    one(context, Source::file(&args.src), path, Some(metadata.len()).filter(known), mode).await
 }
 
 async fn one(context: &Context, source: Source, path: FilePath, total: Option<u64>, mode: PutMode) -> Result {
@@ -82,7 +86,12 @@ pub(super) async fn transfer(
     let warned = meter.clone();
     let put = client.put(path.as_str(), source).mode(mode);
     let put = put.progress(move |progress| meter.progress(progress)).warnings(move |warning| warned.warning(&warning));
-    match (put.await, mode) {
+    outcome(put.await, mode)
+}
+
+/// What became of a put or a copy.
+pub(super) fn outcome(ended: dstore::Result<Committed>, mode: PutMode) -> Result<Committed> {
+    match (ended, mode) {
         // The user named the version: nobody need have been faster.
         (Err(Error::VersionConflict { path, actual, .. }), PutMode::Update(named)) => {
             Err(Failure::new("version_conflict", format!("{path:?} is at version {actual}, not at {named}"))
@@ -99,7 +108,22 @@ fn node_count(committed: &Committed) -> usize {
     nodes.len()
 }
 
-fn mode(context: &Context) -> Result<PutMode> {
+/// Files of `/proc` and the like say that they have no bytes, and do have some.
+pub(super) fn known(len: &u64) -> bool {
+    *len > 0
+}
+
+/// Whether there was no standard input when this process began. The runtime has put `/dev/null` in its place, for
+/// reading and writing; who names `/dev/null` as an input opens it for reading.
+fn stdin_is_closed() -> bool {
+    use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
+    let stdin = io::stdin();
+    let writable = fcntl_getfl(&stdin).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+    let device = fstat(&stdin).map(|found| found.st_rdev);
+    writable && device.is_ok_and(|device| device != 0 && stat("/dev/null").is_ok_and(|null| null.st_rdev == device))
+}
+
+pub(super) fn mode(context: &Context) -> Result<PutMode> {
     let config = &context.config;
     let version = config.parsed(&Key::IF_VERSION, str::parse::<u32>)?;
     let named = config.value(&Key::MODE).filter(|mode| mode.origin != dstore::config::Origin::Default);

@@ -1,7 +1,5 @@
 //! `stat`: one file, and how its shards are.
 
-use std::collections::BTreeMap;
-
 use dstore::client::ShardHealth;
 use dstore::{FilePath, Head, ShardCheck};
 
@@ -10,6 +8,7 @@ use crate::failure::Result;
 use crate::shape::Stat;
 use crate::table::{Align, table};
 use crate::text;
+use crate::verdict::{Health, Verdict};
 
 /// Shows the file at `path`.
 pub(crate) async fn run(context: &Context, path: String) -> Result {
@@ -22,28 +21,14 @@ pub(crate) async fn run(context: &Context, path: String) -> Result {
     context.out.lines(&lines(&head, &shards))
 }
 
-/// Whether the file can be read now, and how many more nodes may fail, the fullest first.
+/// Whether the file can be read now, and how many more nodes may fail.
 fn verdict(head: &Head, shards: &[ShardCheck]) -> String {
-    let mut nodes = BTreeMap::new();
-    for shard in shards.iter().filter(|shard| shard.state == ShardHealth::Ok) {
-        *nodes.entry(shard.home.node).or_insert(0_usize) += 1;
+    let health = Health::new(head, shards);
+    let answer = format!("{} of {} shards answer", health.answering, shards.len());
+    if health.verdict > Verdict::Degraded {
+        return format!("{answer}: not readable, {} are needed", head.scheme.data());
     }
-    let (mut left, needed) = (nodes.values().sum::<usize>(), head.scheme.data());
-    let answer = format!("{left} of {} shards answer", shards.len());
-    if left < needed {
-        return format!("{answer}: not readable, {needed} are needed");
-    }
-    let mut held: Vec<_> = nodes.into_values().collect();
-    held.sort_unstable_by(|a, b| b.cmp(a));
-    let mut spare = 0;
-    for shards in held {
-        left -= shards;
-        if left < needed {
-            break;
-        }
-        spare += 1;
-    }
-    let other = match spare {
+    let other = match health.spare {
         0 => "no other node".to_owned(),
         1 => "1 other node".to_owned(),
         spare => format!("{spare} other nodes"),

@@ -115,7 +115,7 @@ impl<'a> ErrorEvent<'a> {
     }
 }
 
-/// `{"type":"result"}` with `dstore.put/1` or `dstore.get/1`.
+/// `{"type":"result"}` with `dstore.put/1`, `dstore.cp/1` or `dstore.get/1`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ResultEvent {
     r#type: &'static str,
@@ -158,6 +158,11 @@ impl ResultEvent {
     pub(crate) fn put(committed: &Committed, seconds: f64) -> Self {
         let resumed = Some(committed.resumed).filter(|resumed| *resumed > 0);
         Self { stored: Some(committed.stored), resumed, ..Self::new("dstore.put/1", &committed.head, seconds) }
+    }
+
+    /// A copy that is durable.
+    pub(crate) fn cp(committed: &Committed, seconds: f64) -> Self {
+        Self { schema: "dstore.cp/1", ..Self::put(committed, seconds) }
     }
 
     /// A get that is whole; `dst` is the local file, if there is one.

@@ -3,6 +3,8 @@
 use dstore::{Head, ShardCheck};
 use serde::Serialize;
 
+use crate::verdict::Health;
+
 /// `dstore.ls/1`
 #[derive(Debug, Serialize)]
 pub(crate) struct List {
@@ -47,10 +49,13 @@ pub(crate) struct Stat {
     content_hash: String,
     shards: Vec<Shard>,
     tolerates_nodes: usize,
+    verdict: &'static str,
+    spare_nodes: usize,
 }
 
+/// A shard in `dstore.stat/1` and `dstore.check/1`.
 #[derive(Debug, Serialize)]
-struct Shard {
+pub(super) struct Shard {
     index: u8,
     node: String,
     address: String,
@@ -58,16 +63,23 @@ struct Shard {
     bytes: u64,
 }
 
-impl Stat {
-    /// A file and how its shards are.
-    pub(crate) fn new(head: &Head, shards: &[ShardCheck]) -> Self {
-        let shard = |shard: &ShardCheck| Shard {
+impl Shard {
+    /// A shard and how it is.
+    pub(super) fn new(shard: &ShardCheck) -> Self {
+        Self {
             index: shard.home.index,
             node: shard.home.node.to_string(),
             address: shard.home.address.clone(),
             state: shard.state.as_str(),
             bytes: shard.home.bytes,
-        };
+        }
+    }
+}
+
+impl Stat {
+    /// A file and how its shards are.
+    pub(crate) fn new(head: &Head, shards: &[ShardCheck]) -> Self {
+        let health = Health::new(head, shards);
         Self {
             schema: "dstore.stat/1",
             path: head.path.to_string(),
@@ -78,8 +90,10 @@ impl Stat {
             created: head.created.to_string(),
             scheme: head.scheme.to_string(),
             content_hash: hex::encode(head.content_hash),
-            shards: shards.iter().map(shard).collect(),
+            shards: shards.iter().map(Shard::new).collect(),
             tolerates_nodes: head.tolerates_nodes,
+            verdict: health.verdict.as_str(),
+            spare_nodes: health.spare,
         }
     }
 }

@@ -18,6 +18,68 @@ fn standard_input_of_unknown_length_is_stored() {
     assert_eq!(net.run_with_input(&["put", "-", "--json"], b"").with(2).error()["code"], "usage");
 }
 
+#[test]
+fn a_standard_input_that_is_closed_is_no_empty_file() {
+    let net = Net::start(3);
+    let through_shell = |redirected: &str| -> super::process::Ended {
+        let line = format!("exec \"$0\" put - a --json {redirected}");
+        let command = net.command();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).arg(command.get_program()).env_clear().current_dir(net.home());
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.output().expect("sh runs").into()
+    };
+    assert_eq!(through_shell("<&-").with(2).error()["code"], "usage");
+    assert!(net.paths().is_empty());
+    through_shell("</dev/null").with(0);
+    assert_eq!(net.cat("a"), b"");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error_that_no_waiting_mends() {
+    let net = Net::start(3);
+    net.put("a", b"one");
+    for arguments in [&["ls"][..], &["stat", "a"], &["cat", "a"], &["--help"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let ended = net.command().args(arguments).stdout(full).output().expect("the binary runs");
+        let ended = super::process::Ended::from(ended).with(1);
+        assert!(ended.stderr.contains("cannot write to standard output"), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_proc_is_stored_with_its_bytes() {
+    let net = Net::start(3);
+    net.run(["put", "/proc/version", "v"]).with(0);
+    assert_eq!(net.cat("v"), std::fs::read("/proc/version").expect("readable"));
+}
+
+#[test]
+fn progress_as_json_is_told_on_standard_error_and_never_means_never() {
+    let net = Net::start(3);
+    let file = net.file("a.bin", &bytes(3_000_000)).display().to_string();
+    let put = net.run(["put", &file, "--progress", "json"]).with(0);
+    assert_eq!(put.text(), "");
+    let (told, ended) = put.stderr.trim_end().rsplit_once('\n').expect("lines");
+    for line in told.lines() {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!((&event["type"], &event["op"]), (&"status".into(), &"put".into()));
+        assert_eq!(event["bytes_total"], 3_000_000);
+    }
+    assert!(ended.starts_with("stored a.bin"), "{ended}");
+    let cat = net.run(["cat", "a.bin", "--progress", "json"]).with(0);
+    assert!(cat.stdout == bytes(3_000_000) && cat.stderr.contains("\"op\":\"get\""), "{}", cat.stderr);
+    let both = net.run(["put", &file, "--progress", "json", "--json"]).with(0);
+    assert!(!both.events("status").is_empty() && both.stderr.is_empty(), "{}", both.stderr);
+    let silent = net.run(["put", &file, "--json", "--progress", "never"]).with(0);
+    assert!(silent.events("status").is_empty());
+    assert_eq!(silent.events("result").len(), 1);
+    let from_environment = net.command().args(["put", &file]).env("DSTORE_PROGRESS", "json").output().expect("it runs");
+    assert!(String::from_utf8_lossy(&from_environment.stderr).contains("\"type\":\"status\""));
+}
+
 /// A put in the middle: what it was given has been read, more is to come.
 fn half_a_put(net: &Net) -> Running {
     let mut command = net.command();

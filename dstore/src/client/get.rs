@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::gather::{Gather, Window};
 use super::report::{Progress, Reporter, Warning};
+use super::save::Save;
 use super::slot::Slot;
 use super::{Client, Head, Shared};
 use crate::error::{Error, FaultKind, Result};
@@ -132,12 +133,20 @@ impl Get {
     }
 
     /// Writes the bytes to the local file `to`, which appears, or is replaced, only when it is whole and durable.
-    /// Starts over when the file is replaced meanwhile.
+    /// Starts over when the file is replaced meanwhile. Await it, or take its events.
     ///
     /// # Errors
     /// As [`Get::bytes`], and [`Error::Io`].
-    pub async fn save(self, to: impl AsRef<Path>) -> Result<Head> {
-        let to = to.as_ref();
+    pub fn save(self, to: impl AsRef<Path>) -> Save {
+        let to = to.as_ref().to_owned();
+        Save::new(self, to)
+    }
+
+    pub(super) fn reporter(&mut self) -> &mut Reporter {
+        &mut self.reporter
+    }
+
+    pub(super) async fn save_to(self, to: &Path) -> Result<Head> {
         for _ in 1..RETRIES {
             match self.clone().write_to(to).await {
                 Err(Error::Superseded { .. }) => {}

@@ -3,6 +3,7 @@
 use crate::copy::RecordCopy;
 use crate::error::PeerProblem;
 use crate::id::{FileId, LedgerId, NodeId};
+use crate::ledger::EventKind;
 use crate::manifest::Manifest;
 use crate::path::FilePath;
 use crate::rt::Timestamp;
@@ -84,6 +85,21 @@ impl ShardHealth {
             Self::Unreachable => "unreachable",
         }
     }
+}
+
+/// One version of a file, as the ledger remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileVersion {
+    /// Its number; 1 is the first.
+    pub version: u32,
+    /// What made it.
+    pub kind: EventKind,
+    /// When the ledger took it.
+    pub written: Timestamp,
+    /// The file at this version; `None` when `kind` says that it was gone. The shards of a version that was replaced
+    /// are freed after a day.
+    pub head: Option<Head>,
 }
 
 /// A write that is durable on its nodes and on the ledger.

@@ -5,21 +5,26 @@ mod batches;
 mod builder;
 mod check;
 mod copies;
+mod copy;
 mod directory;
 mod edit;
+mod events;
 mod fetch;
 mod gather;
 mod get;
 mod head;
+mod history;
 mod lane;
 mod list;
 mod note;
 mod offer;
 mod places;
 mod pool;
+mod probe;
 mod put;
 mod recover;
 mod report;
+mod save;
 mod send;
 mod settle;
 mod slot;
@@ -50,12 +55,17 @@ use report::Reporter;
 use slot::Slot;
 
 pub use builder::ClientBuilder;
+pub use copy::CopyFile;
+pub use events::{Event, Events};
 pub use get::{ByteStream, Get, Reader};
 pub use head::{
-    Committed, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth, ShardHome,
+    Committed, FileVersion, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth,
+    ShardHome,
 };
+pub use probe::Probe;
 pub use put::{Put, PutMode};
 pub use report::{Progress, Warning, WarningCode};
+pub use save::Save;
 pub use source::Source;
 
 /// Stores and reads an owner's files. Cheap to clone; clones share connections.
@@ -218,6 +228,23 @@ impl Client {
     /// As [`Client::head`]; [`Error::AlreadyExists`], [`Error::VersionConflict`].
     pub async fn rename(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> Result<Head> {
         edit::rename(&self.0, FilePath::new(from.as_ref())?, FilePath::new(to.as_ref())?).await
+    }
+
+    /// Reads the file at `from` and stores it at `to`, as a content of its own with this client's settings: it takes
+    /// as long as a get and a put, and the two files share nothing. Await it, or give it options first.
+    ///
+    /// It fails as [`Get::bytes`] and as a put do; with [`Error::InvalidPath`] when both paths are the same.
+    pub fn copy(&self, from: impl AsRef<str>, to: impl AsRef<str>) -> CopyFile {
+        CopyFile::new(self.clone(), from.as_ref(), to.as_ref())
+    }
+
+    /// Every version of the file at `path`, also one that was removed: newest first, at most
+    /// [`MAX_HISTORY_LEN`](crate::ledger::MAX_HISTORY_LEN) of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when no file ever was there; else as [`Client::head`].
+    pub async fn history(&self, path: impl AsRef<str>) -> Result<Vec<FileVersion>> {
+        history::history(&self.0, FilePath::new(path.as_ref())?).await
     }
 
     /// What the registries say of the network.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 use super::edit::Abandoned;
+use super::events::Events;
 use super::note::{Begun, Note, Notes};
 use super::offer::Offers;
 use super::report::{Progress, Reporter, Warning};
@@ -34,7 +35,7 @@ pub enum PutMode {
     Update(u32),
 }
 
-/// A put that has not started: await it.
+/// A put that has not started: await it, or take its events.
 #[derive(Debug)]
 #[must_use = "a put does nothing until it is awaited"]
 pub struct Put {
@@ -96,6 +97,11 @@ impl Put {
     pub fn warnings(mut self, call: impl Fn(Warning) + Send + Sync + 'static) -> Self {
         self.reporter.on_warning(call);
         self
+    }
+
+    /// Starts it when they are read; the last one carries the result.
+    pub fn events(mut self) -> Events<Committed> {
+        Events::new(self.reporter.listen(), self.into_future())
     }
 }
 

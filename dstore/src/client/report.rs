@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::events::Inbox;
 use crate::id::NodeId;
 
 /// How far a transfer is.
@@ -97,6 +98,7 @@ type WarningFn = dyn Fn(Warning) + Send + Sync;
 pub(crate) struct Reporter {
     progress: Option<Arc<ProgressFn>>,
     warning: Option<Arc<WarningFn>>,
+    events: Option<Arc<Inbox>>,
 }
 
 impl Reporter {
@@ -108,7 +110,15 @@ impl Reporter {
         self.warning = Some(Arc::new(call));
     }
 
+    /// Where the same reports go besides, from now on.
+    pub(super) fn listen(&mut self) -> Arc<Inbox> {
+        self.events.insert(Arc::default()).clone()
+    }
+
     pub(crate) fn progress(&self, progress: Progress) {
+        if let Some(events) = &self.events {
+            events.progress(progress);
+        }
         if let Some(call) = &self.progress {
             call(progress);
         }
@@ -116,6 +126,9 @@ impl Reporter {
 
     pub(crate) fn warn(&self, warning: Warning) {
         tracing::warn!(code = warning.code.as_str(), node = %warning.node, shard = warning.shard, "{warning}");
+        if let Some(events) = &self.events {
+            events.warn(warning.clone());
+        }
         if let Some(call) = &self.warning {
             call(warning);
         }

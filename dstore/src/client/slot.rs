@@ -158,7 +158,7 @@ impl Slot {
     }
 }
 
-fn ledger_timeout(limit: std::time::Duration) -> Error {
+pub(super) fn ledger_timeout(limit: std::time::Duration) -> Error {
     Error::Peer { peer: "the ledger".to_owned(), problem: PeerProblem::Timeout(limit), source: None }
 }
 

@@ -137,7 +137,8 @@ impl OpenSource {
     pub(super) fn len(&self) -> Option<u64> {
         match self {
             Self::Bytes { bytes, .. } => Some(bytes.len() as u64),
-            Self::File { len, .. } => Some(*len),
+            // The files of /proc and the like say that they are empty and are not.
+            Self::File { len, .. } => Some(*len).filter(|len| *len > 0),
             Self::Reader(_) => None,
         }
     }

@@ -77,9 +77,11 @@ keys! {
     IF_VERSION = "if_version", "DSTORE_IF_VERSION", NotInFile;
     /// Whether puts start over, instead of going on where an earlier one ended.
     NO_RESUME = "no_resume", "DSTORE_NO_RESUME", Everywhere, "false";
+    /// Whether `check` reads every byte back.
+    READ_DATA = "read_data", "DSTORE_READ_DATA", NotInFile, "false";
     /// Machine-readable output.
     JSON = "json", "DSTORE_JSON", Everywhere, "false";
-    /// Progress bars: `auto`, `always` or `never`.
+    /// Progress of transfers: `auto`, `always`, `never` or `json`.
     PROGRESS = "progress", "DSTORE_PROGRESS", Everywhere, "auto";
     /// Colours: `auto`, `always` or `never`.
     COLOR = "color", "DSTORE_COLOR", Everywhere, "auto";

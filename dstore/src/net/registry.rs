@@ -23,8 +23,7 @@ impl RegistryLink {
         network: NetworkId,
         address: &RegistryAddr,
     ) -> Result<Self, LinkError> {
-        let expected = Expected { id: address.id, noise_key: address.noise_key, role: Role::Registry, network };
-        dialer.connect(&address.endpoint, local, &expected).await.map(Self)
+        dialer.connect(&address.endpoint, local, &expected(network, address)).await.map(Self)
     }
 
     /// Whether it is too old to be used for another question.
@@ -42,4 +41,8 @@ impl RegistryLink {
         let reply = self.0.call(&proto::encode(request), MAX_NODE_LIST_LEN, ANSWER).await?;
         Ok(proto::decode("registry reply", &reply)?)
     }
+}
+
+fn expected(network: NetworkId, address: &RegistryAddr) -> Expected {
+    Expected { id: address.id, noise_key: address.noise_key, role: Role::Registry, network }
 }

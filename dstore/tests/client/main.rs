@@ -4,6 +4,7 @@ mod ancestor;
 mod crash;
 mod executors;
 mod loss;
+mod operations;
 mod ranges;
 mod recovery;
 mod refusals;

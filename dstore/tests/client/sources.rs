@@ -146,3 +146,17 @@ fn what_the_user_says_of_a_file_comes_back() {
         assert_eq!((head.size, head.path.as_str()), (4, "x"));
     });
 }
+
+/// Files of `/proc` say that they have no bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_does_not_know_its_length_is_stored_whole() {
+    block_on(async {
+        let (_cluster, client) = cluster_of(3).await;
+        let committed = client.upload("/proc/version", "x").await.expect("stored");
+        let content = std::fs::read("/proc/version").expect("readable");
+        assert!(!content.is_empty());
+        assert_eq!(committed.head.size, content.len() as u64);
+        assert_eq!(client.get("x").bytes().await.expect("read"), content);
+    });
+}
