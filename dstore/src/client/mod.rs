@@ -2,6 +2,7 @@
 
 mod builder;
 mod check;
+mod content;
 mod directory;
 mod edit;
 mod fetch;
@@ -9,8 +10,12 @@ mod gather;
 mod get;
 mod head;
 mod list;
+mod pace;
+mod plan;
 mod pool;
 mod put;
+mod ranges;
+mod reader;
 mod report;
 mod send;
 mod slot;
@@ -33,14 +38,16 @@ use crate::rt::{Rt, Timestamp};
 
 use builder::Settings;
 use directory::Directory;
+use pace::Pace;
 use pool::Pool;
 use report::Reporter;
 use slot::Slot;
 
 pub use builder::ClientBuilder;
-pub use get::{ByteStream, Get, Reader};
+pub use get::{ByteStream, Get};
 pub use head::{Committed, Head, ShardCheck, ShardHealth, ShardHome};
 pub use put::{Put, PutMode};
+pub use reader::Reader;
 pub use report::{Progress, Warning, WarningCode};
 pub use source::Source;
 
@@ -60,6 +67,8 @@ pub(crate) struct Shared {
     rt: Rt,
     directory: Arc<Directory>,
     pool: Pool,
+    /// What its gets measured of nodes.
+    pace: Pace,
     /// Puts that run at once: each takes several connections of the few that a node gives to one key.
     puts: async_lock::Semaphore,
     /// Each piece of background work holds it for reading: whoever gets it for writing has waited for all.
@@ -126,7 +135,8 @@ impl Client {
         let pool = Pool::new(&rt, &settings, &owner, directory.clone());
         let background = Arc::default();
         let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
-        Self(Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background }))
+        let pace = Pace::default();
+        Self(Arc::new(Shared { settings, owner, ledger, rt, directory, pool, pace, puts, background }))
     }
 
     /// Whose files these are.

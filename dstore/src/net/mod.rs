@@ -17,7 +17,7 @@ use crate::rt::Elapsed;
 pub(crate) use dial::Dialer;
 pub use gate::Limits;
 pub(crate) use gate::{is_private, source_of};
-pub(crate) use link::{Body, Link, LinkWriter, MAX_DATA_LEN};
+pub(crate) use link::{Body, Link, LinkReader, LinkWriter, MAX_DATA_LEN};
 pub(crate) use registry::RegistryLink;
 pub use server::ServerHandle;
 pub(crate) use server::{Identity, Service, Serving, start};
