@@ -120,7 +120,8 @@ impl Content {
     /// Gives the file new leases when the first of them ends in less than two thirds of one.
     fn renew_if_due(&self) {
         let soon = self.client.rt.now().after(RENEW_BELOW);
-        if self.gather.lease_until().is_some_and(|until| until < soon) && !self.is_renewed.swap(true, Ordering::Relaxed) {
+        if self.gather.lease_until().is_some_and(|until| until < soon) && !self.is_renewed.swap(true, Ordering::Relaxed)
+        {
             self.client.renew(Manifest::clone(&self.manifest));
         }
     }

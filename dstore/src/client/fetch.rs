@@ -454,12 +454,14 @@ impl Intake {
         Ok(if whole { Ok(Fetched { bytes, lease_until }) } else { Err(FaultKind::Corrupt) })
     }
 
-    /// An answer's first byte is there, for which we waited since `began`. Behind others that were coming it says nothing of the way.
+    /// An answer's first byte is there, for which we waited since `began`.
     fn note_latency(&self, sent: Duration, began: Duration) {
         let now = self.client.rt.uptime();
         let (took, waited) = (now.saturating_sub(sent), now.saturating_sub(began));
         if waited * 2 >= took {
             self.track.answered(now, took);
+        } else {
+            self.track.answered_behind_others(took);
         }
     }
 }
@@ -496,3 +498,6 @@ pub(super) fn may_heal(kind: &FaultKind) -> bool {
 pub(super) fn whom(shard: &ShardAccess) -> (NodeId, String, u8) {
     (shard.node.id, shard.node.hint.clone(), shard.name.index)
 }
+
+#[cfg(test)]
+mod tests;

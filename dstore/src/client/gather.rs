@@ -68,11 +68,10 @@ pub(super) struct Window {
 struct Demand {
     asked: Duration,
     expected: Option<Duration>,
-    /// What had come from the shard when that last changed, and when.
+    /// Bytes that had come from the shard when it was asked for; when that last changed, and when that was.
+    began: u64,
     progress: u64,
     moved: Duration,
-    /// Whether anything came since it was asked for.
-    has_moved: bool,
     /// When it is next asked whether it is late.
     retry: Duration,
     /// Another was asked for beside it.
@@ -256,10 +255,11 @@ impl Gather {
             let waited = now.saturating_sub(demand.asked);
             let stands = now.saturating_sub(demand.moved) >= limit;
             let is_late = standing.late_after(demand.expected, other).is_some_and(|after| waited >= after);
-            if (is_late || stands) && !demand.has_moved {
-                self.track(*shard).kept_waiting(now, waited);
+            if stands || (is_late && demand.progress == demand.began) {
+                self.track(*shard).kept_waiting(now, now.saturating_sub(demand.moved));
             }
-            let is_worth_it = is_late && other.unwrap_or_default() < waited && self.budget.allows(len * (more + 1), least);
+            let is_worth_it =
+                is_late && other.unwrap_or_default() < waited && self.budget.allows(len * (more + 1), least);
             if free > 0 && (is_worth_it || stands) {
                 (free, more) = (free - 1, more + 1);
                 demand.is_hedged = true;
@@ -358,9 +358,9 @@ impl Hunt {
         let demand = Demand {
             asked: now,
             expected: choice.finish,
+            began: progress,
             progress,
             moved: now,
-            has_moved: false,
             retry: now,
             is_hedged: false,
         };
@@ -385,7 +385,7 @@ impl Demand {
     /// A slow link is no reason to ask another node for the same: one that stands still is.
     fn note_progress(&mut self, progress: u64, now: Duration) {
         if self.progress != progress {
-            (self.progress, self.moved, self.has_moved) = (progress, now, true);
+            (self.progress, self.moved) = (progress, now);
         }
     }
 }

@@ -12,8 +12,11 @@ use crate::id::NodeId;
 const REMEMBERED: usize = 2048;
 /// After this long without a measurement one get tries a node again as if nothing were known: it may have healed.
 const DOUBT: Duration = Duration::from_secs(5);
-/// A rate is worth taking over so many bytes.
+/// A rate is one after so many bytes, or so long.
 const SAMPLE: u64 = 128 * 1024;
+const SAMPLE_TIME: Duration = Duration::from_millis(100);
+/// What came before so many bytes counts half.
+const HISTORY: u64 = 8 << 20;
 /// From this rate on, bytes per second, it is not the node that holds up a get but this machine.
 const FAST: u64 = 128 << 20;
 /// Waits of one latency that a new connection costs: to connect, and to shake hands.
@@ -41,7 +44,6 @@ pub(super) struct Track(Mutex<Measured>);
 #[derive(Debug, Default)]
 struct Measured {
     latency: Option<Duration>,
-    rate: Option<u64>,
     /// When it was last measured, or doubted.
     at: Duration,
     /// What is known is old: the next measurement counts alone.
@@ -52,9 +54,19 @@ struct Measured {
     bodies: usize,
     /// When a byte last came, while bodies were arriving.
     last: Duration,
-    /// The sample that is being taken.
-    busy: Duration,
+    /// Bytes that came, and the time in which they did, the newest ones counted most.
     bytes: u64,
+    busy: Duration,
+}
+
+impl Measured {
+    fn rate(&self) -> Option<u64> {
+        if self.busy.is_zero() || (self.bytes < SAMPLE && self.busy < SAMPLE_TIME) {
+            return None;
+        }
+        let rate = u128::from(self.bytes) * 1_000_000_000 / self.busy.as_nanos();
+        Some(u64::try_from(rate).unwrap_or(u64::MAX))
+    }
 }
 
 /// What is expected of a node. `None`: not known.
@@ -96,13 +108,13 @@ impl Track {
             (measured.at, measured.doubted) = (now, true);
             return Estimate { latency: None, rate: None, queued };
         }
-        Estimate { latency: measured.latency, rate: measured.rate, queued }
+        Estimate { latency: measured.latency, rate: measured.rate(), queued }
     }
 
     /// As [`Track::estimate`], by one who does not ask the node for more.
     pub(super) fn known(&self) -> Estimate {
-        let Measured { latency, rate, queued, .. } = *self.measured();
-        Estimate { latency, rate, queued }
+        let measured = self.measured();
+        Estimate { latency: measured.latency, rate: measured.rate(), queued: measured.queued }
     }
 
     /// The first byte of an answer came `latency` after its request.
@@ -113,6 +125,12 @@ impl Track {
             _ => latency,
         });
         (measured.at, measured.doubted) = (now, false);
+    }
+
+    /// The first byte of an answer came `latency` after its request, and behind those of others: the way takes no longer.
+    pub(super) fn answered_behind_others(&self, latency: Duration) {
+        let mut measured = self.measured();
+        measured.latency = measured.latency.map(|known| known.min(latency));
     }
 
     /// No answer came within `wait`.
@@ -145,13 +163,10 @@ impl Arriving {
         measured.busy += since;
         measured.last = now;
         measured.bytes += len;
-        if measured.bytes < SAMPLE || measured.busy.is_zero() {
-            return;
+        measured.at = now;
+        if measured.bytes > HISTORY {
+            (measured.bytes, measured.busy) = (measured.bytes / 2, measured.busy / 2);
         }
-        let sample = u128::from(measured.bytes) * 1_000_000_000 / measured.busy.as_nanos();
-        let sample = u64::try_from(sample).unwrap_or(u64::MAX).min(u64::MAX / 4);
-        measured.rate = Some(measured.rate.map_or(sample, |known| (known / 4) * 3 + sample / 4));
-        (measured.busy, measured.bytes, measured.at) = (Duration::ZERO, 0, now);
     }
 }
 
@@ -274,6 +289,35 @@ mod tests {
         assert_eq!(track.estimate(later).latency, Some(ms(900)), "others do not, meanwhile");
         track.answered(later, ms(30));
         assert_eq!(track.estimate(later).latency, Some(ms(30)));
+    }
+
+    #[test]
+    fn a_node_that_drips_is_known_by_it() {
+        let track = Arc::<Track>::default();
+        let body = track.body(ms(0));
+        (1..=20).for_each(|at| body.add(ms(at * 5), 1));
+        assert_eq!(track.known().rate, Some(200));
+    }
+
+    #[test]
+    fn a_burst_after_a_hiccup_does_not_make_a_node_fast() {
+        let track = Arc::<Track>::default();
+        let body = track.body(ms(0));
+        (1..=100).for_each(|at| body.add(ms(at * 10), 100_000));
+        body.add(ms(1100), 1000);
+        (1..=10).for_each(|_| body.add(ms(1101), 100_000));
+        let rate = track.known().rate.expect("measured");
+        assert!((9_000_000..11_000_000).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn an_answer_that_came_sooner_than_a_node_was_thought_to_take_corrects_that() {
+        let track = Arc::<Track>::default();
+        track.kept_waiting(ms(500), ms(500));
+        track.answered_behind_others(ms(60));
+        assert_eq!(track.known().latency, Some(ms(60)));
+        track.answered_behind_others(ms(300));
+        assert_eq!(track.known().latency, Some(ms(60)), "the others took their time, not the way");
     }
 
     #[test]

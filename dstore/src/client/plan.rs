@@ -58,11 +58,8 @@ pub(super) fn choose(count: usize, candidates: &[Candidate], nodes: &[Estimate],
 fn hopeful(nodes: &[Estimate]) -> Vec<Estimate> {
     let latency = nodes.iter().filter_map(|node| node.latency).min();
     let rate = nodes.iter().filter_map(|node| node.rate).max();
-    let hope = |node: &Estimate| Estimate {
-        latency: node.latency.or(latency),
-        rate: node.rate.or(rate),
-        queued: node.queued,
-    };
+    let hope =
+        |node: &Estimate| Estimate { latency: node.latency.or(latency), rate: node.rate.or(rate), queued: node.queued };
     nodes.iter().map(hope).collect()
 }
 
@@ -165,9 +162,10 @@ mod tests {
     #[test]
     fn a_machine_that_is_slower_than_its_nodes_asks_for_no_parity() {
         let near = Estimate { latency: Some(ms(1)), rate: Some(400 << 20), queued: 20 * LEN };
-        assert_eq!(chosen(4, &shards(3), &[near, Estimate { queued: 0, ..near }, Estimate { queued: 0, ..near }]), [
-            0, 1, 2, 3
-        ]);
+        assert_eq!(
+            chosen(4, &shards(3), &[near, Estimate { queued: 0, ..near }, Estimate { queued: 0, ..near }]),
+            [0, 1, 2, 3]
+        );
     }
 
     #[test]

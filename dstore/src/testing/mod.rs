@@ -3,8 +3,10 @@
 mod cluster;
 pub mod conformance;
 mod faults;
+mod liar;
 mod memory_net;
 
 pub use cluster::Cluster;
 pub use faults::BrokenLedger;
+pub use liar::{Lie, LyingNode};
 pub use memory_net::{HostEnv, MemoryNet};

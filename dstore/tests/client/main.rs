@@ -2,8 +2,10 @@
 
 mod ancestor;
 mod executors;
+mod hostile;
 mod loss;
 mod ranges;
+mod reader;
 mod refusals;
 mod secrecy;
 mod sources;
