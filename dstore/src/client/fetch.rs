@@ -1,6 +1,6 @@
 //! Blocks of one shard from one node: a task that keeps several requests under way on one link.
 //!
-//! Invariant: what comes out was proved to belong to the shard's root.
+//! Invariant: what nobody waits for any more is not asked for, and ends a link on which it would take long.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,16 +12,14 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 
 use super::Shared;
+use super::intake::{Intake, Received, Requests};
 use super::pace::{Budget, Load, Track};
 use crate::error::{FaultKind, PeerProblem};
 use crate::id::{NodeId, ShardRoot};
 use crate::manifest::{Manifest, NodePlace};
-use crate::merkle::{BLOCK_LEN, BlockRange, ProvedLeaves};
-use crate::net::{Body, Link, LinkError, LinkReader, LinkWriter};
-use crate::proto::{
-    BlockRequest, CapabilityKey, MAX_CONTROL_LEN, NodeReply, NodeRequest, Refusal, Rights, ShardName, Signed, Token,
-    decode, encode,
-};
+use crate::merkle::{BLOCK_LEN, BlockRange};
+use crate::net::{Link, LinkError, LinkWriter};
+use crate::proto::{CapabilityKey, Refusal, Rights, ShardName, Signed, Token};
 use crate::rt::{BoxFuture, Task, Timestamp};
 
 /// Requests under way on one link, as many as docs/wire.md section 4 allows: over a long way they decide how much flows.
@@ -29,9 +27,8 @@ pub(super) const DEPTH: usize = 8;
 /// How long a shard that failed is left alone: twice as long after each failure.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(10);
-/// A token's life, and after which part of it a new one is made.
+/// A token's life.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-const TOKEN_FRESH: Duration = Duration::from_secs(1800);
 
 /// One shard at its node.
 #[derive(Clone)]
@@ -136,9 +133,9 @@ pub(super) struct Fetcher {
 
 /// What can be seen of a task from outside.
 #[derive(Debug, Default)]
-struct Signs {
+pub(super) struct Signs {
     /// Bytes that came.
-    progress: AtomicU64,
+    pub(super) progress: AtomicU64,
     /// Whether it has a link.
     is_linked: AtomicBool,
 }
@@ -166,7 +163,7 @@ impl Fetcher {
             track: track.clone(),
             signs: signs.clone(),
         };
-        let reading = Reading { requests: Requests { shard, token: None }, intake, waiting: VecDeque::new() };
+        let reading = Reading { requests: Requests::new(client, shard), intake, waiting: VecDeque::new() };
         let task = Some(client.rt.spawn(reading.run(Box::pin(queue))));
         Self { demands, track: track.clone(), budget: budget.clone(), signs, open: Arc::default(), task }
     }
@@ -221,7 +218,7 @@ impl Reading {
     async fn run(mut self, mut queue: Queue) {
         let mut record = Record { failures: 0, resting: None };
         let client = self.intake.client.clone();
-        let node = self.requests.shard.node.clone();
+        let node = self.requests.shard().node.clone();
         let mut patience = client.pool.patience();
         loop {
             self.waiting = self.waiting.drain(..).filter_map(Demand::wanted).collect();
@@ -278,48 +275,29 @@ impl Reading {
     async fn serve(&mut self, link: &mut Link, queue: &mut Queue, served: &mut usize) -> Result<(), Cut> {
         let Self { requests, intake, waiting } = self;
         let Link { reader, writer, .. } = link;
-        waiting.iter_mut().for_each(|demand| requests.add(writer, intake, demand));
+        waiting.iter_mut().for_each(|demand| demand.sent = requests.add(writer, demand.range));
         // When what is to come and nobody wants must have come.
         let mut deadline: Option<BoxFuture<'static, ()>> = None;
         loop {
             if waiting.is_empty() {
                 let Some(demand) = queue.next().await else { return Ok(()) };
-                requests.take(writer, intake, waiting, demand);
+                take(requests, writer, waiting, demand);
             }
             while waiting.len() < DEPTH
                 && let Ok(demand) = queue.try_recv()
             {
-                requests.take(writer, intake, waiting, demand);
+                take(requests, writer, waiting, demand);
             }
             writer.flush().await?;
             let Some(front) = waiting.front() else { continue };
             let progress = AtomicU64::new(0);
             let mut receive = std::pin::pin!(intake.receive(reader, front.range, front.sent, &progress));
             let fetched = loop {
-                let event = std::future::poll_fn(|cx| {
-                    if let Poll::Ready(fetched) = receive.as_mut().poll(cx) {
-                        return Poll::Ready(Event::Received(fetched));
-                    }
-                    // Before the answers of earlier ones: over a long way what counts is how much is under way.
-                    if waiting.len() < DEPTH
-                        && let Poll::Ready(Some(demand)) = queue.as_mut().poll_next(cx)
-                    {
-                        return Poll::Ready(Event::Asked(demand));
-                    }
-                    if !waiting.iter_mut().all(|demand| demand.answer.poll_canceled(cx).is_ready()) {
-                        deadline = None;
-                        return Poll::Pending;
-                    }
-                    match &mut deadline {
-                        None => Poll::Ready(Event::Unwanted),
-                        Some(deadline) => Pin::new(deadline).poll(cx).map(|()| Event::Late),
-                    }
-                })
-                .await;
+                let event = next_event(receive.as_mut(), waiting, queue, &mut deadline).await;
                 match event {
                     Event::Received(fetched) => break fetched?,
                     Event::Asked(demand) => {
-                        requests.take(writer, intake, waiting, demand);
+                        take(requests, writer, waiting, demand);
                         writer.flush().await?;
                     }
                     Event::Unwanted => {
@@ -342,8 +320,17 @@ impl Reading {
     }
 }
 
+/// Asks for what somebody still wants.
+fn take(requests: &mut Requests, writer: &mut LinkWriter, waiting: &mut VecDeque<Demand>, demand: Demand) {
+    if let Some(mut demand) = demand.wanted() {
+        demand.sent = requests.add(writer, demand.range);
+        waiting.push_back(demand);
+    }
+}
+
+/// What happens on a link.
 enum Event {
-    Received(Result<Result<Fetched, FaultKind>, LinkError>),
+    Received(Received),
     Asked(Demand),
     /// Nobody waits for anything that is to come.
     Unwanted,
@@ -351,119 +338,32 @@ enum Event {
     Late,
 }
 
-/// The writing half of a link.
-struct Requests {
-    shard: ShardAccess,
-    token: Option<(Signed<Token>, Duration)>,
-}
-
-impl Requests {
-    /// Asks for what somebody still wants.
-    fn take(&mut self, writer: &mut LinkWriter, intake: &Intake, waiting: &mut VecDeque<Demand>, demand: Demand) {
-        if let Some(mut demand) = demand.wanted() {
-            self.add(writer, intake, &mut demand);
-            waiting.push_back(demand);
+async fn next_event(
+    mut receive: Pin<&mut impl Future<Output = Received>>,
+    waiting: &mut VecDeque<Demand>,
+    queue: &mut Queue,
+    deadline: &mut Option<BoxFuture<'static, ()>>,
+) -> Event {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(received) = receive.as_mut().poll(cx) {
+            return Poll::Ready(Event::Received(received));
         }
-    }
-
-    fn add(&mut self, writer: &mut LinkWriter, intake: &Intake, demand: &mut Demand) {
-        let now = intake.client.rt.uptime();
-        let fresh = self.token.as_ref().filter(|(_, made)| now.saturating_sub(*made) < TOKEN_FRESH);
-        let token = match fresh {
-            Some((token, _)) => token.clone(),
-            None => {
-                let token = self.shard.token(&intake.client, Rights::Read);
-                self.token = Some((token.clone(), now));
-                token
-            }
-        };
-        demand.sent = now;
-        writer.control(&encode(&NodeRequest::Read(BlockRequest {
-            token,
-            first: demand.range.first(),
-            count: demand.range.count(),
-        })));
-    }
-}
-
-/// The reading half of a link.
-struct Intake {
-    client: Arc<Shared>,
-    root: ShardRoot,
-    len: u64,
-    track: Arc<Track>,
-    signs: Arc<Signs>,
-}
-
-impl Intake {
-    /// The answer to the oldest request. The outer error ends the link; the inner one is the shard's, and the link goes on.
-    async fn receive(
-        &self,
-        reader: &mut LinkReader,
-        range: BlockRange,
-        sent: Duration,
-        progress: &AtomicU64,
-    ) -> Result<Result<Fetched, FaultKind>, LinkError> {
-        let rt = &self.client.rt;
-        let began = rt.uptime();
-        let reply = match reader.control(MAX_CONTROL_LEN, self.client.settings.timeout).await {
-            Ok(reply) => reply,
-            Err(error) if error.is_refusal() => return Ok(Err(fault(&error))),
-            Err(error) => return Err(error),
-        };
-        self.note_latency(sent, began);
-        let NodeReply::Blocks { proof, lease_until } = decode("node reply", &reply)? else {
-            return Err(LinkError::Protocol("another answer than blocks"));
-        };
-        let expected = byte_len(self.len, range);
-        let proved = ProvedLeaves::verify(self.root, range, &proof);
-        let mut bytes = Vec::with_capacity(expected + BLOCK_LEN);
-        let mut checked = 0;
-        let mut intact = proved.is_some();
-        let mut arriving = None;
-        loop {
-            let before = bytes.len();
-            let body = reader.data(&mut bytes).await?;
-            if body == Body::More && bytes.len() == before {
-                return Err(LinkError::Protocol("a pad where a node has all the bytes"));
-            }
-            let (now, count) = (rt.uptime(), (bytes.len() - before) as u64);
-            match &arriving {
-                None => arriving = Some(self.track.body(now)),
-                Some(arriving) => arriving.add(now, count),
-            }
-            progress.fetch_add(count, Ordering::Relaxed);
-            self.signs.progress.fetch_add(count, Ordering::Relaxed);
-            if bytes.len() > expected {
-                return Err(LinkError::Protocol("more bytes than were asked for"));
-            }
-            // Whole blocks are checked as they come; a bad answer is still read to its end, which is bounded.
-            while let Some(proved) = proved.as_ref().filter(|_| intact) {
-                let end = expected.min((checked + 1) * BLOCK_LEN);
-                if checked * BLOCK_LEN >= expected || bytes.len() < end {
-                    break;
-                }
-                intact = proved.matches(range.first() + checked as u64, &bytes[checked * BLOCK_LEN..end]);
-                checked += 1;
-            }
-            if body == Body::End {
-                break;
-            }
+        // Before the answers of earlier ones: over a long way what counts is how much is under way.
+        if waiting.len() < DEPTH
+            && let Poll::Ready(Some(demand)) = queue.as_mut().poll_next(cx)
+        {
+            return Poll::Ready(Event::Asked(demand));
         }
-        let whole = intact && bytes.len() == expected;
-        Ok(if whole { Ok(Fetched { bytes, lease_until }) } else { Err(FaultKind::Corrupt) })
-    }
-
-    /// An answer's first byte is there, for which we waited since `began`.
-    fn note_latency(&self, sent: Duration, began: Duration) {
-        let now = self.client.rt.uptime();
-        let (took, waited) = (now.saturating_sub(sent), now.saturating_sub(began));
-        if waited * 2 >= took {
-            self.track.answered(now, took);
-        } else {
-            self.track.answered_behind_others(took);
+        if !waiting.iter_mut().all(|demand| demand.answer.poll_canceled(cx).is_ready()) {
+            *deadline = None;
+            return Poll::Pending;
         }
-    }
+        match deadline {
+            None => Poll::Ready(Event::Unwanted),
+            Some(deadline) => Pin::new(deadline).poll(cx).map(|()| Event::Late),
+        }
+    })
+    .await
 }
 
 /// Bytes of the blocks in `range` of a shard of `len` bytes.

@@ -255,7 +255,7 @@ impl Gather {
             let waited = now.saturating_sub(demand.asked);
             let stands = now.saturating_sub(demand.moved) >= limit;
             let is_late = standing.late_after(demand.expected, other).is_some_and(|after| waited >= after);
-            if stands || (is_late && demand.progress == demand.began) {
+            if stands || (is_late && (demand.progress - demand.began) * 8 < len) {
                 self.track(*shard).kept_waiting(now, now.saturating_sub(demand.moved));
             }
             let is_worth_it =

@@ -9,6 +9,7 @@ mod fetch;
 mod gather;
 mod get;
 mod head;
+mod intake;
 mod list;
 mod pace;
 mod plan;

@@ -91,7 +91,8 @@ impl Estimate {
 
     /// Whether `left` bytes that nobody wants come sooner than a new connection.
     pub(super) fn is_worth_draining(&self, left: u64) -> bool {
-        self.latency.is_some_and(|latency| self.transfer(left) <= latency * RECONNECT)
+        let is_quick = self.rate.is_some() || left < SAMPLE;
+        is_quick && self.latency.is_some_and(|latency| self.transfer(left) <= latency * RECONNECT)
     }
 }
 
@@ -340,6 +341,8 @@ mod tests {
         assert!(far.is_worth_draining(4 << 20) && !far.is_worth_draining(64 << 20));
         let near = Estimate { latency: Some(ms(1)), rate: Some(12_500_000), queued: 0 };
         assert!(near.is_worth_draining(16 << 10) && !near.is_worth_draining(1 << 20));
+        let unknown = Estimate { rate: None, ..near };
+        assert!(unknown.is_worth_draining(16 << 10) && !unknown.is_worth_draining(1 << 20));
         assert!(!Estimate::default().is_worth_draining(1), "nothing is known");
     }
 

@@ -99,7 +99,7 @@ impl Reader {
             self.runs.drain(..passed);
             self.ahead = (self.ahead * GROWTH).min(self.content.limits.window * self.content.limits.ahead as u64);
         }
-        if !self.runs.front().is_some_and(|run| run.window.first <= segment) {
+        if self.runs.front().is_none_or(|run| run.window.first > segment) {
             self.runs.clear();
             let needed = self.content.segments(&(at..at.saturating_add(len as u64).min(self.range.end)));
             self.ahead = (needed.end - needed.start).min(self.content.limits.window);
