@@ -32,7 +32,7 @@ pub(super) struct Stored {
 impl Batches<'_> {
     /// The content of `manifest`, in which the shards that are not durable have roots that nothing matches.
     pub(super) fn stored(client: &Arc<Shared>, manifest: &Manifest, content: Content) -> Self {
-        let gather = Gather::new(client, manifest, Reporter::default());
+        let gather = Gather::new(client, &Arc::new(manifest.clone()), 1, Reporter::default());
         let window = (WINDOW_LEN / manifest.scheme.segment_len()).max(1) as u64;
         let segments = manifest.shape().segments();
         Self::Stored(Box::new(Stored { gather, content, segments, window, next: 0 }))

@@ -125,7 +125,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a get waits for a node before it asks another one for parity. Default 1 s.
+    /// How long a get waits at most for a node that sends nothing before it asks another one for its part. Default 1 s.
+    /// It asks sooner when the other nodes of the same stripes have answered, and this one takes twice as long as they did.
     pub fn hedge_after(mut self, wait: Duration) -> Self {
         self.settings.hedge_after = wait;
         self

@@ -1,33 +1,34 @@
 //! Blocks of one shard from one node: a task that keeps several requests under way on one link.
 //!
-//! Invariant: what comes out was proved to belong to the shard's root.
+//! Invariant: what nobody waits for any more is not asked for, and ends a link on which it would take long.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
+
 use super::Shared;
-use super::pool::Lease;
+use super::intake::{Intake, Received, Requests};
+use super::pace::{Budget, Load, Track};
 use crate::error::{FaultKind, PeerProblem};
 use crate::id::{NodeId, ShardRoot};
 use crate::manifest::{Manifest, NodePlace};
-use crate::merkle::{BLOCK_LEN, BlockRange, ProvedLeaves};
-use crate::net::{Body, LinkError};
-use crate::proto::{
-    BlockRequest, CapabilityKey, MAX_CONTROL_LEN, NodeReply, NodeRequest, Refusal, Rights, ShardName, Signed, Token,
-    decode, encode,
-};
-use crate::rt::{Task, Timestamp};
+use crate::merkle::{BLOCK_LEN, BlockRange};
+use crate::net::{Link, LinkError, LinkWriter};
+use crate::proto::{CapabilityKey, Refusal, Rights, ShardName, Signed, Token};
+use crate::rt::{BoxFuture, Task, Timestamp};
 
-/// Requests under way on one link.
-const DEPTH: usize = 4;
+/// Requests under way on one link, as many as docs/wire.md section 4 allows: over a long way they decide how much flows.
+pub(super) const DEPTH: usize = 8;
 /// How long a shard that failed is left alone: twice as long after each failure.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(10);
-/// A token's life, and after which part of it a new one is made.
+/// A token's life.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-const TOKEN_FRESH: Duration = Duration::from_secs(1800);
 
 /// One shard at its node.
 #[derive(Clone)]
@@ -89,33 +90,62 @@ type Answer = futures_channel::oneshot::Sender<Result<Fetched, Trouble>>;
 struct Demand {
     range: BlockRange,
     answer: Answer,
+    /// When it was last sent.
+    sent: Duration,
+    load: Load,
     open: Arc<AtomicUsize>,
 }
 
 impl Demand {
     fn answer(self, result: Result<Fetched, Trouble>) {
-        // Before the answer: whoever gets it may drop the fetcher at once.
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        let _ = self.answer.send(result);
+        // Whoever gets the answer may drop the fetcher at once: all else of the demand ends before.
+        let Self { answer, load, open, .. } = self;
+        drop(load);
+        open.fetch_sub(1, Ordering::AcqRel);
+        let _ = answer.send(result);
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_unwanted(&self) -> bool {
+        self.answer.is_canceled()
+    }
+
+    /// Lets go of what nobody waits for.
+    fn wanted(self) -> Option<Self> {
+        if !self.is_unwanted() {
+            return Some(self);
+        }
+        self.answer(Err(Trouble::Ended));
+        None
     }
 }
 
 /// The queue to a shard.
 pub(super) struct Fetcher {
     demands: async_channel::Sender<Demand>,
-    progress: Arc<AtomicU64>,
+    track: Arc<Track>,
+    budget: Arc<Budget>,
+    signs: Arc<Signs>,
     /// Demands without an answer.
     open: Arc<AtomicUsize>,
     task: Option<Task>,
 }
 
+/// What can be seen of a task from outside.
+#[derive(Debug, Default)]
+pub(super) struct Signs {
+    /// Bytes that came.
+    pub(super) progress: AtomicU64,
+    /// Whether it has a link.
+    is_linked: AtomicBool,
+}
+
 impl Drop for Fetcher {
     fn drop(&mut self) {
-        // Between two demands the task ends by itself and gives its link back for the next get, which saves a handshake;
-        // amid one it is ended, and its link with it.
-        if self.open.load(Ordering::Acquire) == 0
-            && let Some(task) = self.task.take()
-        {
+        // A task with a link ends by itself and gives the link back for the next get, which saves a handshake, unless
+        // what is still to come on it takes longer than that. One that is idle ends too; one that connects is ended.
+        let ends = self.signs.is_linked.load(Ordering::Acquire) || self.open.load(Ordering::Acquire) == 0;
+        if ends && let Some(task) = self.task.take() {
             task.detach();
         }
     }
@@ -123,36 +153,45 @@ impl Drop for Fetcher {
 
 impl Fetcher {
     /// Starts a task for one shard; it connects with the first demand.
-    pub(super) fn start(client: &Arc<Shared>, shard: ShardAccess) -> Self {
+    pub(super) fn start(client: &Arc<Shared>, shard: ShardAccess, track: &Arc<Track>, budget: &Arc<Budget>) -> Self {
         let (demands, queue) = async_channel::unbounded();
-        let progress = Arc::new(AtomicU64::new(0));
-        let waiting = VecDeque::new();
-        let reading = Reading { client: client.clone(), shard, token: None, waiting, progress: progress.clone() };
-        Self { demands, progress, open: Arc::default(), task: Some(client.rt.spawn(reading.run(queue))) }
+        let signs = Arc::<Signs>::default();
+        let intake = Intake {
+            client: client.clone(),
+            root: shard.root,
+            len: shard.len,
+            track: track.clone(),
+            signs: signs.clone(),
+        };
+        let reading = Reading { requests: Requests::new(client, shard), intake, waiting: VecDeque::new() };
+        let task = Some(client.rt.spawn(reading.run(Box::pin(queue))));
+        Self { demands, track: track.clone(), budget: budget.clone(), signs, open: Arc::default(), task }
     }
 
     /// Bytes that have arrived so far: a number that stands still means a node that does.
     pub(super) fn progress(&self) -> u64 {
-        self.progress.load(Ordering::Relaxed)
+        self.signs.progress.load(Ordering::Relaxed)
     }
 
-    /// The blocks of `range`, proved.
-    pub(super) async fn fetch(&self, range: BlockRange) -> Result<Fetched, Trouble> {
+    /// The blocks of `range`, proved. Dropping the future gives them up.
+    pub(super) async fn fetch(&self, range: BlockRange, len: usize) -> Result<Fetched, Trouble> {
         let (answer, result) = futures_channel::oneshot::channel();
         // How many demands wait is bounded by whoever reads: it asks for a few windows at a time.
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.demands.try_send(Demand { range, answer, open: self.open.clone() }).map_err(|_| Trouble::Ended)?;
+        let load = Load::new(&self.track, &self.budget, len as u64);
+        let demand = Demand { range, answer, sent: Duration::ZERO, load, open: self.open.clone() };
+        self.demands.try_send(demand).map_err(|_| Trouble::Ended)?;
         result.await.unwrap_or(Err(Trouble::Ended))
     }
 }
 
+type Queue = Pin<Box<async_channel::Receiver<Demand>>>;
+
 struct Reading {
-    client: Arc<Shared>,
-    shard: ShardAccess,
-    token: Option<(Signed<Token>, Duration)>,
+    requests: Requests,
+    intake: Intake,
     /// Demands without an answer, oldest first.
     waiting: VecDeque<Demand>,
-    progress: Arc<AtomicU64>,
 }
 
 /// What a shard's failures so far mean for the next demand.
@@ -162,35 +201,57 @@ struct Record {
     resting: Option<(Duration, Trouble)>,
 }
 
+/// Why a link is of no further use.
+enum Cut {
+    Failed(LinkError),
+    /// Nobody wants what is to come on it, and a new one is there sooner.
+    Unwanted,
+}
+
+impl From<LinkError> for Cut {
+    fn from(error: LinkError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Reading {
-    async fn run(mut self, queue: async_channel::Receiver<Demand>) {
+    async fn run(mut self, mut queue: Queue) {
         let mut record = Record { failures: 0, resting: None };
-        let mut patience = self.client.pool.patience();
+        let client = self.intake.client.clone();
+        let node = self.requests.shard().node.clone();
+        let mut patience = client.pool.patience();
         loop {
+            self.waiting = self.waiting.drain(..).filter_map(Demand::wanted).collect();
             if self.waiting.is_empty() {
-                let Ok(demand) = queue.recv().await else { return };
-                self.waiting.push_back(demand);
+                let Some(demand) = queue.next().await else { return };
+                self.waiting.extend(demand.wanted());
+                continue;
             }
-            let now = self.client.rt.uptime();
+            let now = client.rt.uptime();
             if let Some((_, trouble)) = record.resting.as_ref().filter(|(until, _)| now < *until) {
                 self.fail(trouble);
                 continue;
             }
-            let lease = self.client.pool.open(&self.shard.node, record.failures == 0).await;
-            let (error, cut) = match lease {
+            let (error, cut) = match client.pool.open(&node, record.failures == 0).await {
                 Err(error) => (error, false),
-                Ok(mut lease) => match self.serve(&mut lease, &queue).await {
-                    Ok(()) => return self.client.pool.give_back(self.shard.node.id, lease),
-                    Err((error, served)) => {
-                        if served > 0 {
-                            record.failures = 0;
-                            patience = self.client.pool.patience();
-                        }
-                        // A node closes links that are idle or old, and a restarted one has closed all: that says nothing of it.
-                        let cut = matches!(error, LinkError::Closed | LinkError::Broken(_));
-                        (error, cut)
+                Ok(mut lease) => {
+                    let mut served = 0;
+                    let is_linked = &self.intake.signs.clone().is_linked;
+                    is_linked.store(true, Ordering::Release);
+                    let ended = self.serve(&mut lease.link, &mut queue, &mut served).await;
+                    is_linked.store(false, Ordering::Release);
+                    if served > 0 {
+                        record.failures = 0;
+                        patience = client.pool.patience();
                     }
-                },
+                    match ended {
+                        Ok(()) => return client.pool.give_back(node.id, lease),
+                        Err(Cut::Unwanted) => continue,
+                        // A node closes links that are idle or old, and a restarted one has closed all: that says nothing of it.
+                        Err(Cut::Failed(error @ (LinkError::Closed | LinkError::Broken(_)))) => (error, true),
+                        Err(Cut::Failed(error)) => (error, false),
+                    }
+                }
             };
             if error.is_busy() && patience.wait().await {
                 continue;
@@ -202,7 +263,7 @@ impl Reading {
             let trouble = trouble(&error);
             self.fail(&trouble);
             let rest = LONGEST_REST.min(FIRST_REST * 2_u32.saturating_pow(record.failures - 1));
-            record.resting = Some((self.client.rt.uptime() + rest, trouble));
+            record.resting = Some((client.rt.uptime() + rest, trouble));
         }
     }
 
@@ -210,100 +271,99 @@ impl Reading {
         self.waiting.drain(..).for_each(|demand| demand.answer(Err(trouble.clone())));
     }
 
-    /// Serves demands until there are no more; those that wait already are asked for again. With an error comes how many were served.
-    async fn serve(
-        &mut self,
-        lease: &mut Lease,
-        queue: &async_channel::Receiver<Demand>,
-    ) -> Result<(), (LinkError, usize)> {
-        let mut served = 0;
-        let again: Vec<BlockRange> = self.waiting.iter().map(|demand| demand.range).collect();
-        for range in again {
-            self.request(lease, range);
-        }
+    /// Serves demands until there are no more, and counts them; those that wait already are asked for again.
+    async fn serve(&mut self, link: &mut Link, queue: &mut Queue, served: &mut usize) -> Result<(), Cut> {
+        let Self { requests, intake, waiting } = self;
+        let Link { reader, writer, .. } = link;
+        waiting.iter_mut().for_each(|demand| demand.sent = requests.add(writer, demand.range));
+        // When what is to come and nobody wants must have come.
+        let mut deadline: Option<BoxFuture<'static, ()>> = None;
         loop {
-            while self.waiting.len() < DEPTH {
-                let demand = if self.waiting.is_empty() {
-                    match queue.recv().await {
-                        Ok(demand) => demand,
-                        Err(_) => return Ok(()),
-                    }
-                } else {
-                    match queue.try_recv() {
-                        Ok(demand) => demand,
-                        Err(_) => break,
-                    }
-                };
-                self.request(lease, demand.range);
-                self.waiting.push_back(demand);
+            if waiting.is_empty() {
+                let Some(demand) = queue.next().await else { return Ok(()) };
+                take(requests, writer, waiting, demand);
             }
-            lease.link.writer.flush().await.map_err(|error| (error, served))?;
-            let Some(range) = self.waiting.front().map(|demand| demand.range) else { continue };
-            let fetched = self.receive(lease, range).await.map_err(|error| (error, served))?;
-            if let Some(demand) = self.waiting.pop_front() {
+            while waiting.len() < DEPTH
+                && let Ok(demand) = queue.try_recv()
+            {
+                take(requests, writer, waiting, demand);
+            }
+            writer.flush().await?;
+            let Some(front) = waiting.front() else { continue };
+            let progress = AtomicU64::new(0);
+            let mut receive = std::pin::pin!(intake.receive(reader, front.range, front.sent, &progress));
+            let fetched = loop {
+                let event = next_event(receive.as_mut(), waiting, queue, &mut deadline).await;
+                match event {
+                    Event::Received(fetched) => break fetched?,
+                    Event::Asked(demand) => {
+                        take(requests, writer, waiting, demand);
+                        writer.flush().await?;
+                    }
+                    Event::Unwanted => {
+                        let left: u64 = waiting.iter().map(|demand| demand.load.left()).sum();
+                        let left = left.saturating_sub(progress.load(Ordering::Relaxed));
+                        if !intake.track.known().is_worth_draining(left) {
+                            return Err(Cut::Unwanted);
+                        }
+                        deadline = Some(intake.client.rt.sleep(intake.client.settings.hedge_after));
+                    }
+                    Event::Late => return Err(Cut::Unwanted),
+                }
+            };
+            if let Some(mut demand) = waiting.pop_front() {
+                demand.load.arrived(progress.load(Ordering::Relaxed));
                 demand.answer(fetched.map_err(Trouble::Fault));
             }
-            served += 1;
+            *served += 1;
         }
     }
+}
 
-    fn request(&mut self, lease: &mut Lease, range: BlockRange) {
-        let now = self.client.rt.uptime();
-        let fresh = self.token.as_ref().filter(|(_, made)| now.saturating_sub(*made) < TOKEN_FRESH);
-        let token = match fresh {
-            Some((token, _)) => token.clone(),
-            None => {
-                let token = self.shard.token(&self.client, Rights::Read);
-                self.token = Some((token.clone(), now));
-                token
-            }
-        };
-        let request = NodeRequest::Read(BlockRequest { token, first: range.first(), count: range.count() });
-        lease.link.writer.control(&encode(&request));
+/// Asks for what somebody still wants.
+fn take(requests: &mut Requests, writer: &mut LinkWriter, waiting: &mut VecDeque<Demand>, demand: Demand) {
+    if let Some(mut demand) = demand.wanted() {
+        demand.sent = requests.add(writer, demand.range);
+        waiting.push_back(demand);
     }
+}
 
-    /// The answer to the oldest request. The outer error ends the link; the inner one is the shard's, and the link goes on.
-    async fn receive(&self, lease: &mut Lease, range: BlockRange) -> Result<Result<Fetched, FaultKind>, LinkError> {
-        let reader = &mut lease.link.reader;
-        let reply = match reader.control(MAX_CONTROL_LEN, self.client.settings.timeout).await {
-            Ok(reply) => reply,
-            Err(error) if error.is_refusal() => return Ok(Err(fault(&error))),
-            Err(error) => return Err(error),
-        };
-        let NodeReply::Blocks { proof, lease_until } = decode("node reply", &reply)? else {
-            return Err(LinkError::Protocol("another answer than blocks"));
-        };
-        let expected = byte_len(self.shard.len, range);
-        let proved = ProvedLeaves::verify(self.shard.root, range, &proof);
-        let mut bytes = Vec::with_capacity(expected + BLOCK_LEN);
-        let mut checked = 0;
-        let mut intact = proved.is_some();
-        loop {
-            let before = bytes.len();
-            let body = reader.data(&mut bytes).await?;
-            if body == Body::More && bytes.len() == before {
-                return Err(LinkError::Protocol("a pad where a node has all the bytes"));
-            }
-            self.progress.fetch_add((bytes.len() - before) as u64, Ordering::Relaxed);
-            if bytes.len() > expected {
-                return Err(LinkError::Protocol("more bytes than were asked for"));
-            }
-            // Whole blocks are checked as they come; a bad answer is still read to its end, which is bounded.
-            while let Some(proved) = proved.as_ref().filter(|_| intact) {
-                let end = expected.min((checked + 1) * BLOCK_LEN);
-                if checked * BLOCK_LEN >= expected || bytes.len() < end {
-                    break;
-                }
-                intact = proved.matches(range.first() + checked as u64, &bytes[checked * BLOCK_LEN..end]);
-                checked += 1;
-            }
-            if body == Body::End {
-                break;
-            }
+/// What happens on a link.
+enum Event {
+    Received(Received),
+    Asked(Demand),
+    /// Nobody waits for anything that is to come.
+    Unwanted,
+    /// Nor did it come soon.
+    Late,
+}
+
+async fn next_event(
+    mut receive: Pin<&mut impl Future<Output = Received>>,
+    waiting: &mut VecDeque<Demand>,
+    queue: &mut Queue,
+    deadline: &mut Option<BoxFuture<'static, ()>>,
+) -> Event {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(received) = receive.as_mut().poll(cx) {
+            return Poll::Ready(Event::Received(received));
         }
-        let whole = intact && bytes.len() == expected;
-        Ok(if whole { Ok(Fetched { bytes, lease_until }) } else { Err(FaultKind::Corrupt) })
-    }
+        // Before the answers of earlier ones: over a long way what counts is how much is under way.
+        if waiting.len() < DEPTH
+            && let Poll::Ready(Some(demand)) = queue.as_mut().poll_next(cx)
+        {
+            return Poll::Ready(Event::Asked(demand));
+        }
+        if !waiting.iter_mut().all(|demand| demand.answer.poll_canceled(cx).is_ready()) {
+            *deadline = None;
+            return Poll::Pending;
+        }
+        match deadline {
+            None => Poll::Ready(Event::Unwanted),
+            Some(deadline) => Pin::new(deadline).poll(cx).map(|()| Event::Late),
+        }
+    })
+    .await
 }
 
 /// Bytes of the blocks in `range` of a shard of `len` bytes.
@@ -338,3 +398,6 @@ pub(super) fn may_heal(kind: &FaultKind) -> bool {
 pub(super) fn whom(shard: &ShardAccess) -> (NodeId, String, u8) {
     (shard.node.id, shard.node.hint.clone(), shard.name.index)
 }
+
+#[cfg(test)]
+mod tests;

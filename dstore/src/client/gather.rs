@@ -3,27 +3,41 @@
 //! Invariant: only proved blocks reach the decoder, and only opened segments leave it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::fetch::{Fetched, Fetcher, ShardAccess, Trouble, byte_len, may_heal, whom};
+use super::fetch::{Fetched, Fetcher, ShardAccess, Trouble, byte_len, may_heal};
+use super::pace::{Budget, Estimate, Track};
+use super::plan::{Candidate, Choice, Standing, choose};
 use super::{Reporter, Shared, Warning, WarningCode};
 use crate::erasure::rebuild;
 use crate::error::{Error, Fault, FaultKind, PeerProblem, Result};
+use crate::id::NodeId;
 use crate::manifest::Manifest;
 use crate::merkle::BlockRange;
 use crate::rt::Timestamp;
 use crate::scheme::{Scheme, Shape};
 use crate::seal::{Plaintext, Sealed, Sealer};
 
+/// How long a late demand is left alone after it was decided not to ask for another.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// The shards of one content, being read.
 pub(super) struct Gather {
     client: Arc<Shared>,
+    manifest: Arc<Manifest>,
     shape: Shape,
     sealer: Sealer,
-    shards: Vec<(ShardAccess, Fetcher)>,
+    /// One for each shard, started when it is first needed.
+    fetchers: Vec<OnceLock<Fetcher>>,
+    /// One for each node of the manifest.
+    tracks: Vec<Arc<Track>>,
+    budget: Arc<Budget>,
+    /// Windows that are opened at once.
+    opening: async_lock::Semaphore,
     reporter: Reporter,
     state: Mutex<State>,
 }
@@ -32,7 +46,7 @@ pub(super) struct Gather {
 struct State {
     /// Shards that failed before: asked only when others do not suffice, since what failed may serve again, or have other blocks that are sound.
     suspect: BTreeSet<usize>,
-    /// Shards that took too long.
+    /// Shards of which it was told that they took too long.
     slow: BTreeSet<usize>,
     lease_until: Option<Timestamp>,
 }
@@ -50,17 +64,44 @@ pub(super) struct Window {
     pub(super) count: u64,
 }
 
+/// A demand for one shard's part of a window.
+struct Demand {
+    asked: Duration,
+    expected: Option<Duration>,
+    /// Bytes that had come from the shard when it was asked for; when that last changed, and when that was.
+    began: u64,
+    progress: u64,
+    moved: Duration,
+    /// When it is next asked whether it is late.
+    retry: Duration,
+    /// Another was asked for beside it.
+    is_hedged: bool,
+}
+
+/// One window's shards: what came, what is under way, what failed.
+struct Hunt {
+    range: BlockRange,
+    len: usize,
+    held: Held,
+    found: usize,
+    /// The longest time that one of those took.
+    slowest: Duration,
+    open: BTreeMap<usize, Demand>,
+    asked: BTreeSet<usize>,
+    failed: BTreeMap<usize, FaultKind>,
+}
+
 impl Gather {
-    pub(super) fn new(client: &Arc<Shared>, manifest: &Manifest, reporter: Reporter) -> Self {
-        let shard = |index| {
-            let access = ShardAccess::new(manifest, index);
-            (access.clone(), Fetcher::start(client, access))
-        };
+    pub(super) fn new(client: &Arc<Shared>, manifest: &Arc<Manifest>, opening: usize, reporter: Reporter) -> Self {
         Self {
             client: client.clone(),
+            manifest: manifest.clone(),
             shape: manifest.shape(),
             sealer: Sealer::new(&manifest.content_key),
-            shards: (0..manifest.scheme.shards()).map(shard).collect(),
+            fetchers: manifest.shards.iter().map(|_| OnceLock::new()).collect(),
+            tracks: manifest.nodes.iter().map(|node| client.pace.track(node.id)).collect(),
+            budget: Arc::default(),
+            opening: async_lock::Semaphore::new(opening),
             reporter,
             state: Mutex::default(),
         }
@@ -68,6 +109,24 @@ impl Gather {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fetcher(&self, shard: usize) -> &Fetcher {
+        let start = || {
+            let access = ShardAccess::new(&self.manifest, shard);
+            Fetcher::start(&self.client, access, self.track(shard), &self.budget)
+        };
+        self.fetchers[shard].get_or_init(start)
+    }
+
+    fn track(&self, shard: usize) -> &Arc<Track> {
+        &self.tracks[usize::from(self.manifest.shards[shard].node)]
+    }
+
+    /// Who is meant in a report about `shard`.
+    fn whom(&self, shard: usize) -> (NodeId, String, u8) {
+        let node = self.manifest.holder(shard);
+        (node.id, node.hint.clone(), u8::try_from(shard).unwrap_or(u8::MAX))
     }
 
     /// The earliest end of a lease that a node told.
@@ -91,73 +150,122 @@ impl Gather {
             Err(few) => return Err(self.error(few)),
         };
         let (shape, sealer) = (self.shape, self.sealer.clone());
+        let turn = self.opening.acquire().await;
         let opened = self.client.rt.cpu(move || open_window(shape, window, stripes, &sealer)).await;
+        drop(turn);
         // Every block matched its root, so the roots themselves were made of other bytes.
         opened.ok_or(Error::Integrity { what: "a segment" })
     }
 
     /// The bytes of as many shards as rebuild the window.
     async fn shards_of(&self, window: Window) -> Result<Held, TooFew> {
-        let scheme = self.shape.scheme();
+        let needed = self.shape.scheme().data();
         let range = BlockRange::new(self.shape.shard_len(), window.first, window.count);
         let range = range.expect("windows are cut from the content's own segments");
-        let mut held: Held = vec![None; scheme.shards()];
-        let mut asked = BTreeSet::new();
-        let mut failed = BTreeMap::new();
-        let mut found = 0;
-        let fetch = |shard: usize| async move { (shard, self.shards[shard].1.fetch(range).await) };
+        let mut hunt = Hunt::new(range, byte_len(self.shape.shard_len(), range), self.fetchers.len());
+        let fetch = |shard: usize, len: usize| async move { (shard, self.fetcher(shard).fetch(range, len).await) };
         let mut running = FuturesUnordered::new();
-        let mut standing: BTreeMap<usize, u64> = BTreeMap::new();
-        let mut replaced = BTreeSet::new();
+        self.budget.need((needed * hunt.len) as u64);
         loop {
-            // As many as are missing, and one more for each that stands still.
-            let wanted = scheme.data() - found + replaced.len();
-            while running.len() < wanted
-                && let Some(shard) = self.next_shard(&asked)
-            {
-                asked.insert(shard);
-                standing.insert(shard, self.shards[shard].1.progress());
-                running.push(fetch(shard));
+            // As many as are missing, and one more for each beside which another was asked for.
+            let hedged = hunt.open.values().filter(|demand| demand.is_hedged).count();
+            let wanted = (needed - hunt.found + hedged).saturating_sub(running.len());
+            for choice in self.next_shards(&hunt, wanted) {
+                hunt.ask(choice, self.client.rt.uptime(), self.fetcher(choice.shard).progress());
+                running.push(fetch(choice.shard, hunt.len));
             }
-            if running.len() + found < scheme.data() {
-                return Err(self.too_few(found, failed, running).await);
+            if running.len() + hunt.found < needed {
+                return Err(self.too_few(hunt, running).await);
             }
-            let next = select(running.next(), self.client.rt.sleep(self.client.settings.hedge_after)).await;
-            match next {
-                Either::Left((Some((shard, Ok(Fetched { bytes, lease_until }))), _)) => {
-                    self.note_lease(lease_until);
-                    debug_assert_eq!(bytes.len(), byte_len(self.shape.shard_len(), range));
-                    held[shard] = Some(bytes);
-                    standing.remove(&shard);
-                    found += 1;
-                    if found == scheme.data() {
-                        return Ok(held);
+            let tick = self.next_look(&hunt).saturating_sub(self.client.rt.uptime());
+            match select(running.next(), self.client.rt.sleep(tick)).await {
+                Either::Left((Some((shard, Ok(fetched))), _)) => {
+                    self.note_lease(fetched.lease_until);
+                    hunt.found(shard, fetched.bytes, self.client.rt.uptime());
+                    if hunt.found == needed {
+                        hunt.open.iter().filter(|(_, demand)| demand.is_hedged).for_each(|(at, _)| self.note_slow(*at));
+                        return Ok(hunt.held);
                     }
                 }
                 Either::Left((Some((shard, Err(trouble))), _)) => {
-                    standing.remove(&shard);
-                    replaced.remove(&shard);
-                    failed.extend(self.note_trouble(shard, trouble));
+                    hunt.open.remove(&shard);
+                    hunt.failed.extend(self.note_trouble(shard, trouble));
                 }
                 Either::Left((None, _)) => {}
-                Either::Right(_) => {
-                    for (shard, seen) in &mut standing {
-                        // A slow link is no reason to ask another node for the same: one that stands still is.
-                        let progress = self.shards[*shard].1.progress();
-                        if std::mem::replace(seen, progress) == progress && replaced.insert(*shard) {
-                            self.note_slow(*shard);
-                        }
-                    }
-                }
+                Either::Right(_) => self.look_for_late(&mut hunt),
             }
         }
     }
 
-    /// The best shard that was not asked: sound before slow before suspect, data before parity.
-    fn next_shard(&self, asked: &BTreeSet<usize>) -> Option<usize> {
+    /// The best `count` shards that were not asked.
+    fn next_shards(&self, hunt: &Hunt, count: usize) -> Vec<Choice> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let now = self.client.rt.uptime();
+        let nodes: Vec<Estimate> = self.tracks.iter().map(|track| track.estimate(now)).collect();
+        choose(count, &self.candidates(hunt), &nodes, hunt.len as u64)
+    }
+
+    /// The shard that would be asked beside a late one.
+    fn other(&self, hunt: &Hunt) -> Option<Choice> {
+        let nodes: Vec<Estimate> = self.tracks.iter().map(|track| track.known()).collect();
+        choose(1, &self.candidates(hunt), &nodes, hunt.len as u64).pop()
+    }
+
+    fn candidates(&self, hunt: &Hunt) -> Vec<Candidate> {
+        let data = self.shape.scheme().data();
         let state = self.state();
-        let candidates = (0..self.shards.len()).filter(|shard| !asked.contains(shard));
-        candidates.min_by_key(|shard| (state.suspect.contains(shard), state.slow.contains(shard), *shard))
+        let candidate = |shard| Candidate {
+            shard,
+            node: usize::from(self.manifest.shards[shard].node),
+            is_data: shard < data,
+            is_suspect: state.suspect.contains(&shard),
+        };
+        (0..self.fetchers.len()).filter(|shard| !hunt.asked.contains(shard)).map(candidate).collect()
+    }
+
+    /// When it is next to be asked whether a demand is late.
+    fn next_look(&self, hunt: &Hunt) -> Duration {
+        let limit = self.client.settings.hedge_after;
+        let other = self.other(hunt);
+        let standing = hunt.standing(self.shape.scheme().data());
+        let due = |demand: &Demand| {
+            let late = standing.late_after(demand.expected, other.and_then(|other| other.finish));
+            let late = late.map(|after| (demand.asked + after).max(demand.retry));
+            late.unwrap_or(Duration::MAX).min(demand.moved + limit)
+        };
+        let open = hunt.open.values().filter(|demand| !demand.is_hedged && other.is_some());
+        open.map(due).min().unwrap_or(self.client.rt.uptime() + limit)
+    }
+
+    /// Decides beside which demands another shard is asked: those that are late beside their peers, as the budget
+    /// allows, and those that stand still for as long as the setting says.
+    fn look_for_late(&self, hunt: &mut Hunt) {
+        let now = self.client.rt.uptime();
+        let limit = self.client.settings.hedge_after;
+        let scheme = self.shape.scheme();
+        let (len, least) = (hunt.len as u64, (scheme.parity() * hunt.len) as u64);
+        let standing = hunt.standing(scheme.data());
+        let mut free = self.fetchers.len() - hunt.asked.len();
+        let mut more = 0;
+        let other = self.other(hunt).and_then(|other| other.finish);
+        for (shard, demand) in hunt.open.iter_mut().filter(|(_, demand)| !demand.is_hedged) {
+            demand.note_progress(self.fetcher(*shard).progress(), now);
+            let waited = now.saturating_sub(demand.asked);
+            let stands = now.saturating_sub(demand.moved) >= limit;
+            let is_late = standing.late_after(demand.expected, other).is_some_and(|after| waited >= after);
+            if stands || (is_late && (demand.progress - demand.began) * 8 < len) {
+                self.track(*shard).kept_waiting(now, now.saturating_sub(demand.moved));
+            }
+            let is_worth_it =
+                is_late && other.unwrap_or_default() < waited && self.budget.allows(len * (more + 1), least);
+            if free > 0 && (is_worth_it || stands) {
+                (free, more) = (free - 1, more + 1);
+                demand.is_hedged = true;
+            }
+            demand.retry = now + AGAIN;
+        }
     }
 
     fn note_lease(&self, until: Timestamp) {
@@ -174,6 +282,9 @@ impl Gather {
             FaultKind::Peer(PeerProblem::Timeout(_)) => WarningCode::NodeSlow,
             FaultKind::Peer(_) => WarningCode::NodeUnreachable,
         };
+        if let FaultKind::Peer(_) = kind {
+            self.track(shard).kept_waiting(self.client.rt.uptime(), self.client.settings.hedge_after);
+        }
         if self.state().suspect.insert(shard) {
             self.warn(shard, code);
         }
@@ -187,20 +298,16 @@ impl Gather {
     }
 
     fn warn(&self, shard: usize, code: WarningCode) {
-        let (node, address, index) = whom(&self.shards[shard].0);
+        let (node, address, index) = self.whom(shard);
         self.reporter.warn(Warning { code, node, address, shard: Some(index) });
     }
 
     /// What a window lacks. What is still under way may add to what was found, or to what is wrong.
-    async fn too_few<F>(
-        &self,
-        mut found: usize,
-        mut failed: BTreeMap<usize, FaultKind>,
-        mut running: FuturesUnordered<F>,
-    ) -> TooFew
+    async fn too_few<F>(&self, hunt: Hunt, mut running: FuturesUnordered<F>) -> TooFew
     where
         F: Future<Output = (usize, Result<Fetched, Trouble>)>,
     {
+        let Hunt { mut found, mut failed, .. } = hunt;
         let rest = async {
             while let Some((shard, result)) = running.next().await {
                 match result {
@@ -217,10 +324,10 @@ impl Gather {
         let TooFew { found, failed } = few;
         let needed = self.shape.scheme().data();
         // Only if holders that may come back, or have not answered yet, would make it enough.
-        let silent = self.shards.len() - found - failed.len();
+        let silent = self.fetchers.len() - found - failed.len();
         let hopeful = failed.values().filter(|kind| may_heal(kind)).count() + silent;
         let fault = |(shard, kind): (usize, FaultKind)| {
-            let (node, address, index) = whom(&self.shards[shard].0);
+            let (node, address, index) = self.whom(shard);
             Fault::new(node, &address, Some(index), kind)
         };
         let faults = failed.into_iter().map(fault).collect();
@@ -228,6 +335,57 @@ impl Gather {
             Error::NotEnoughShards { found, needed, missing: faults }
         } else {
             Error::Unrecoverable { found, needed, faults }
+        }
+    }
+}
+
+impl Hunt {
+    fn new(range: BlockRange, len: usize, shards: usize) -> Self {
+        Self {
+            range,
+            len,
+            held: vec![None; shards],
+            found: 0,
+            slowest: Duration::ZERO,
+            open: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    fn ask(&mut self, choice: Choice, now: Duration, progress: u64) {
+        self.asked.insert(choice.shard);
+        let demand = Demand {
+            asked: now,
+            expected: choice.finish,
+            began: progress,
+            progress,
+            moved: now,
+            retry: now,
+            is_hedged: false,
+        };
+        self.open.insert(choice.shard, demand);
+    }
+
+    fn found(&mut self, shard: usize, bytes: Vec<u8>, now: Duration) {
+        debug_assert_eq!(bytes.len(), self.len, "blocks {:?}", self.range);
+        if let Some(demand) = self.open.remove(&shard) {
+            self.slowest = self.slowest.max(now.saturating_sub(demand.asked));
+        }
+        self.held[shard] = Some(bytes);
+        self.found += 1;
+    }
+
+    fn standing(&self, needed: usize) -> Standing {
+        Standing { needed, found: self.found, slowest: self.slowest }
+    }
+}
+
+impl Demand {
+    /// A slow link is no reason to ask another node for the same: one that stands still is.
+    fn note_progress(&mut self, progress: u64, now: Duration) {
+        if self.progress != progress {
+            (self.progress, self.moved) = (progress, now);
         }
     }
 }

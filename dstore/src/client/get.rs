@@ -8,33 +8,22 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::io::AsyncRead;
-use futures_util::stream::{BoxStream, IntoAsyncRead};
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
-use super::gather::{Gather, Window};
+use super::content::{Content, Opened};
+use super::ranges::{self, MAX_RANGES};
+use super::reader::Reader;
 use super::report::{Progress, Reporter, Warning};
 use super::save::Save;
-use super::slot::Slot;
-use super::{Client, Head, Shared};
-use crate::error::{Error, FaultKind, Result};
-use crate::manifest::Manifest;
-use crate::path::FilePath;
-use crate::proto::MAX_LEASE;
-use crate::seal::Plaintext;
+use super::{Client, Head};
+use crate::error::{Error, Result};
 
-/// Plaintext bytes of a window: what is fetched and opened together.
-const WINDOW_LEN: usize = 2 << 20;
-/// What a window costs while it is under way, in windows: its blocks, its slots, and what is held until its turn.
-const WINDOW_COST: usize = 3;
 /// Bytes that are written to a file at once.
 const WRITE_LEN: usize = 1 << 20;
-/// A file that is read gets new leases when less than two thirds of one are left.
-const RENEW_BELOW: Duration = Duration::from_secs(MAX_LEASE.as_secs() * 2 / 3);
 /// How often a get starts over when the file was replaced under it.
 const RETRIES: usize = 3;
 
@@ -104,32 +93,52 @@ impl Get {
     /// # Errors
     /// As [`Client::head`]; the stream's items fail like [`Get::bytes`].
     pub async fn stream(self) -> Result<ByteStream> {
+        let content = self.open().await?;
+        let range = content.clip(self.range);
+        Ok(ByteStream { head: content.head(), range: range.clone(), pieces: pieces(content, range) })
+    }
+
+    async fn open(&self) -> Result<Arc<Content>> {
         let span = tracing::info_span!("get", file_id = tracing::field::Empty);
-        self.open().instrument(span).await
+        Content::open(&self.client.0, &self.path, &self.reporter).instrument(span).await
     }
 
-    async fn open(self) -> Result<ByteStream> {
-        let client = self.client.0;
-        let slot = Slot::read(&client, FilePath::new(self.path)?).await?;
-        let manifest = slot.manifest(&client)?;
-        let head = Head::new(slot.file_id, slot.version(), &manifest);
-        let wanted = self.range.unwrap_or(0..manifest.size);
-        let end = wanted.end.min(manifest.size);
-        let range = wanted.start.min(end)..end;
-        tracing::debug!(version = slot.version(), bytes = range.end - range.start, "a version to read was found");
-        let pieces = pieces(&client, manifest, &slot, range.clone(), self.reporter);
-        Ok(ByteStream { head, range, pieces })
-    }
-
-    /// The bytes in order, as a reader.
+    /// A reader that can seek, of the whole file or of the range that was given: position 0 is where that begins.
+    /// The bytes are fetched as they are read, and further ahead the longer they are read in order.
+    ///
+    /// It reads the version that is current now, to its end: when the file is replaced meanwhile and the old shards are gone,
+    /// reads fail with [`Error::Superseded`] in an [`std::io::Error`], and never give bytes of another version.
     ///
     /// # Errors
-    /// As [`Get::stream`].
+    /// As [`Client::head`].
     pub async fn reader(self) -> Result<Reader> {
-        let stream = self.stream().await?;
-        let head = stream.head.clone();
-        let pieces: BoxStream<'static, std::io::Result<Bytes>> = stream.map_err(std::io::Error::from).boxed();
-        Ok(Reader { head, pieces: pieces.into_async_read() })
+        let content = self.open().await?;
+        let range = content.clip(self.range);
+        Ok(Reader::new(content, range))
+    }
+
+    /// Several ranges at once, in the order asked; of each what lies within the file, or within the range that was given before,
+    /// from whose beginning they count. Ranges may overlap, touch and be empty: what several share or have close by is
+    /// fetched once. Starts over when the file is replaced meanwhile.
+    ///
+    /// # Errors
+    /// As [`Get::bytes`]; [`Error::TooLarge`] for more than 65,536 ranges, or more bytes together than the memory setting.
+    pub async fn ranges(self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<Vec<Bytes>> {
+        // One more than may be, to be refused.
+        let asked: Vec<Range<u64>> = ranges.into_iter().take(MAX_RANGES + 1).collect();
+        for _ in 1..RETRIES {
+            match self.fetch_ranges(&asked).await {
+                Err(Error::Superseded { .. }) => {}
+                result => return result,
+            }
+        }
+        self.fetch_ranges(&asked).await
+    }
+
+    async fn fetch_ranges(&self, asked: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let content = self.open().await?;
+        let within = content.clip(self.range.clone());
+        ranges::fetch(&content, &within, asked).await
     }
 
     /// Writes the bytes to the local file `to`, which appears, or is replaced, only when it is whole and durable.
@@ -207,69 +216,33 @@ fn persist(file: tempfile::NamedTempFile, to: &Path, folder: &Path) -> std::io::
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// The windows that cover the segments `first..end`.
-fn windows(first: u64, end: u64, window: u64) -> impl Iterator<Item = Window> {
-    let step = usize::try_from(window).unwrap_or(usize::MAX);
-    (first..end).step_by(step).map(move |first| Window { first, count: window.min(end - first) })
-}
-
 /// The bytes of `range`, piece by piece: windows are fetched ahead, as many as the memory setting allows.
-fn pieces(
-    client: &Arc<Shared>,
-    manifest: Manifest,
-    slot: &Slot,
-    range: Range<u64>,
-    reporter: Reporter,
-) -> BoxStream<'static, Result<Bytes>> {
-    let whole = range == (0..manifest.size);
+fn pieces(content: Arc<Content>, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+    let whole = range == (0..content.manifest.size);
     if range.is_empty() && !whole {
         return futures_util::stream::empty().boxed();
     }
-    let segment = manifest.scheme.segment_len() as u64;
-    let first = range.start / segment;
-    let end = range.end.div_ceil(segment).max(first + 1);
-    let window = (WINDOW_LEN as u64 / segment).max(1);
-    let ahead = (client.settings.memory / (WINDOW_COST * WINDOW_LEN)).max(2);
-    let gather = Arc::new(Gather::new(client, &manifest, reporter.clone()));
-    let by_window = gather.clone();
-    let fetched = futures_util::stream::iter(windows(first, end, window))
+    let by_window = content.clone();
+    let fetched = futures_util::stream::iter(content.limits.windows(content.segments(&range)))
         .map(move |window| {
-            let gather = by_window.clone();
-            async move { (window, gather.window(window).await) }
+            let content = by_window.clone();
+            async move { content.window(window).await }
         })
-        .buffered(ahead);
-    let pieces = Pieces {
-        client: client.clone(),
-        slot: slot.clone(),
-        gather,
-        fetched: fetched.boxed(),
-        ready: VecDeque::new(),
-        hasher: whole.then(blake3::Hasher::new),
-        started: client.rt.uptime(),
-        done: 0,
-        segment,
-        range,
-        manifest,
-        reporter,
-    };
+        .buffered(content.limits.ahead);
+    let hasher = whole.then(blake3::Hasher::new);
+    let pieces = Pieces { content, fetched: fetched.boxed(), ready: VecDeque::new(), hasher, range, done: 0 };
     futures_util::stream::try_unfold(Some(pieces), Pieces::next).boxed()
 }
 
 /// A content on its way out.
 struct Pieces {
-    client: Arc<Shared>,
-    slot: Slot,
-    manifest: Manifest,
-    gather: Arc<Gather>,
-    reporter: Reporter,
-    fetched: BoxStream<'static, (Window, Result<Plaintext>)>,
+    content: Arc<Content>,
+    fetched: BoxStream<'static, Result<Opened>>,
     ready: VecDeque<Bytes>,
     /// Of the bytes so far, when all of them are read.
     hasher: Option<blake3::Hasher>,
     range: Range<u64>,
-    segment: u64,
     done: u64,
-    started: Duration,
 }
 
 impl Pieces {
@@ -282,67 +255,24 @@ impl Pieces {
                 if let Some(hasher) = &mut this.hasher {
                     hasher.update(&piece);
                 }
-                this.report();
+                this.content.report(this.done, this.range.end - this.range.start);
                 return Ok(Some((piece, Some(this))));
             }
             match this.fetched.next().await {
-                Some((window, Ok(plain))) => this.cut(window, plain),
-                Some((_, Err(error))) => return Err(explain(&this.client, &this.slot, error).await),
+                Some(opened) => this.ready.extend(opened?.pieces(this.range.clone())),
                 None => return this.finish().map(|()| None),
             }
         }
     }
 
-    /// Takes the part of a window that was asked for.
-    fn cut(&mut self, window: Window, plain: Plaintext) {
-        let texts: Vec<Range<usize>> = (0..plain.count()).map(|at| plain.text_range(at)).collect();
-        let bytes = Bytes::from(plain.into_bytes());
-        for (text, index) in texts.into_iter().zip(window.first..) {
-            let offset = index * self.segment;
-            let clip = |position: u64| {
-                usize::try_from(position.saturating_sub(offset)).map_or(text.len(), |at| at.min(text.len()))
-            };
-            let wanted = text.start + clip(self.range.start)..text.start + clip(self.range.end);
-            if !wanted.is_empty() {
-                self.ready.push_back(bytes.slice(wanted));
-            }
-        }
-    }
-
-    fn report(&self) {
-        let elapsed = self.client.rt.uptime().saturating_sub(self.started);
-        let total = Some(self.range.end - self.range.start);
-        let progress = Progress { bytes_done: self.done, bytes_durable: self.done, bytes_total: total, elapsed };
-        self.reporter.progress(progress);
-    }
-
     fn finish(&self) -> Result<()> {
+        let manifest = &self.content.manifest;
         if let Some(hasher) = &self.hasher
-            && (self.done != self.manifest.size || *hasher.finalize().as_bytes() != self.manifest.content_hash)
+            && (self.done != manifest.size || *hasher.finalize().as_bytes() != manifest.content_hash)
         {
             return Err(Error::Integrity { what: "the content of the file" });
         }
-        if self.gather.lease_until().is_some_and(|until| until < self.client.rt.now().after(RENEW_BELOW)) {
-            self.client.renew(self.manifest.clone());
-            self.client.renew_copies(&self.slot, &self.manifest);
-        }
         Ok(())
-    }
-}
-
-/// A shard that is gone may be one of a version that was replaced meanwhile.
-async fn explain(client: &Shared, slot: &Slot, error: Error) -> Error {
-    let faults = match &error {
-        Error::NotEnoughShards { missing, .. } => missing,
-        Error::Unrecoverable { faults, .. } => faults,
-        _ => return error,
-    };
-    if !faults.iter().any(|fault| fault.kind == FaultKind::Missing) {
-        return error;
-    }
-    match Slot::read(client, slot.path.clone()).await {
-        Ok(now) if now.version() != slot.version() => Error::Superseded { path: now.path.to_string() },
-        _ => error,
     }
 }
 
@@ -384,31 +314,5 @@ impl Stream for ByteStream {
 impl fmt::Debug for ByteStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ByteStream").field("head", &self.head).field("range", &self.range).finish_non_exhaustive()
-    }
-}
-
-/// The bytes of a file in order, for `AsyncRead`.
-pub struct Reader {
-    head: Head,
-    pieces: IntoAsyncRead<BoxStream<'static, std::io::Result<Bytes>>>,
-}
-
-impl Reader {
-    /// The file that is read.
-    #[must_use]
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-}
-
-impl AsyncRead for Reader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.pieces).poll_read(cx, buf)
-    }
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("head", &self.head).finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ mod background;
 mod batches;
 mod builder;
 mod check;
+mod content;
 mod copies;
 mod copy;
 mod directory;
@@ -14,14 +15,19 @@ mod gather;
 mod get;
 mod head;
 mod history;
+mod intake;
 mod lane;
 mod list;
 mod note;
 mod offer;
+mod pace;
 mod places;
+mod plan;
 mod pool;
 mod probe;
 mod put;
+mod ranges;
+mod reader;
 mod recover;
 mod report;
 mod save;
@@ -50,6 +56,7 @@ use crate::rt::{Rt, Timestamp};
 use background::Background;
 use builder::Settings;
 use directory::Directory;
+use pace::Pace;
 use pool::Pool;
 use report::Reporter;
 use slot::Slot;
@@ -57,13 +64,14 @@ use slot::Slot;
 pub use builder::ClientBuilder;
 pub use copy::CopyFile;
 pub use events::{Event, Events};
-pub use get::{ByteStream, Get, Reader};
+pub use get::{ByteStream, Get};
 pub use head::{
     Committed, FileVersion, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth,
     ShardHome,
 };
 pub use probe::Probe;
 pub use put::{Put, PutMode};
+pub use reader::Reader;
 pub use report::{Progress, Warning, WarningCode};
 pub use save::Save;
 pub use source::Source;
@@ -84,6 +92,8 @@ pub(crate) struct Shared {
     rt: Rt,
     directory: Arc<Directory>,
     pool: Pool,
+    /// What its gets measured of nodes.
+    pace: Pace,
     /// Puts that run at once: each takes several connections of the few that a node gives to one key.
     puts: async_lock::Semaphore,
     background: Background,
@@ -155,8 +165,9 @@ impl Client {
         let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
         let looked = AtomicU64::new(rt.uptime().as_secs());
         let (looking, settled) = async_channel::bounded(1);
+        let pace = Pace::default();
         let shared =
-            Arc::new(Shared { settings, owner, ledger, rt, directory, pool, puts, background, settled, looked });
+            Arc::new(Shared { settings, owner, ledger, rt, directory, pool, pace, puts, background, settled, looked });
         if shared.settings.journal.is_some() {
             shared.background(async move |client| {
                 settle::run(&client).await;

@@ -19,7 +19,7 @@ pub(crate) use counts::ServerCounts;
 pub(crate) use dial::Dialer;
 pub use gate::Limits;
 pub(crate) use gate::{Gate, is_private, source_of};
-pub(crate) use link::{Body, Link, LinkWriter, MAX_DATA_LEN};
+pub(crate) use link::{Body, Link, LinkReader, LinkWriter, MAX_DATA_LEN};
 pub(crate) use registry::RegistryLink;
 pub use server::ServerHandle;
 pub(crate) use server::{Identity, Service, Serving, start};

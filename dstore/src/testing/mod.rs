@@ -3,10 +3,12 @@
 mod cluster;
 pub mod conformance;
 mod faults;
+mod liar;
 mod memory_net;
 mod sim;
 
 pub use cluster::Cluster;
 pub use faults::{BrokenLedger, BrokenStore};
+pub use liar::{Lie, LyingNode};
 pub use memory_net::{HostEnv, MemoryNet};
 pub use sim::{Running, Sim, SimClient, SimHost, SimLedger, SimLink, SimNet};

@@ -181,7 +181,8 @@ fn shards_that_are_all_damaged_in_different_places_still_give_every_byte() {
         let warnings = Warnings::default();
         let read = client.get("x").warnings(warnings.hook()).bytes().await.expect("every stripe has five good blocks");
         assert!(read == content);
-        assert!(warnings.codes().iter().all(|code| *code == WarningCode::BlockCorrupt));
+        let corrupt = [WarningCode::BlockCorrupt, WarningCode::NodeSlow];
+        assert!(warnings.codes().iter().all(|code| corrupt.contains(code)), "or late, on a busy machine");
     });
 }
 

@@ -3,9 +3,11 @@
 mod ancestor;
 mod crash;
 mod executors;
+mod hostile;
 mod loss;
 mod operations;
 mod ranges;
+mod reader;
 mod recovery;
 mod refusals;
 mod resume;
