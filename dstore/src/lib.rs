@@ -35,7 +35,7 @@
 //! | [`error`], [`id`], [`path`], [`scheme`] | causes of failure, names, and the ways to cut a file |
 //! | [`keys`], [`keyfile`], [`identity`], [`address`] | who an owner and a server are, and how they are written down |
 //! | [`rt`] | the environment that a role is given: clock, tasks, sockets |
-//! | [`testing`] | a network in memory with faults, and suites of rules for the ports |
+//! | [`testing`] | a network in memory with faults, a simulation of one, and suites of rules for the ports |
 //! | [`seal`], [`erasure`], [`merkle`], [`manifest`], [`copy`], [`placement`], [`proto`], [`noise`], [`signature`], [`net`] | the formats and the protocol, as in `docs/` |
 //!
 //! The library prints nothing, installs no logger, reads no environment variable, and starts no thread before it is

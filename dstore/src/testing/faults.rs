@@ -8,7 +8,8 @@ use crate::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written};
 use crate::merkle::BlockRange;
 use crate::rt::{BoxFuture, Timestamp};
 use crate::store::{
-    OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardStore, ShardWriter, StoreError, StoredShard, Usage,
+    CopyStore, NewCopy, OpenShard, ProvedBlocks, Scrubbed, ShardKey, ShardStore, ShardWriter, StoreError, StoredCopy,
+    StoredShard, Usage,
 };
 
 /// A ledger that reads as usual, and whose writes fail.

@@ -6,6 +6,7 @@ mod chance;
 mod client;
 mod clock;
 mod disk;
+mod fault;
 mod host;
 mod ledger;
 mod link;
@@ -19,8 +20,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 pub use client::{Running, SimClient};
+pub use fault::SimLink;
 pub use ledger::SimLedger;
-pub use network::{SimHost, SimLink, SimNet};
+pub use network::{SimHost, SimNet};
 
 /// A simulation that has not started: registries, nodes, disks, links and a ledger, on one thread and in virtual time.
 ///

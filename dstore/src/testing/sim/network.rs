@@ -1,21 +1,18 @@
-//! The network of a simulation: its hosts by their roles, and everything that can go wrong with them.
+//! The network of a simulation: its hosts by their roles, and what they keep.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 use super::Sim;
 use super::client::{Running, SimClient};
-use super::disk::Platter;
 use super::host::SimEnv;
 use super::ledger::SimLedger;
 use super::node::{NodeMember, RegistryMember, address};
 use super::world::{NOWHERE, World};
 use crate::address::RegistryAddr;
 use crate::client::{Client, ClientBuilder};
-use crate::id::{NodeId, ShardId};
+use crate::id::NodeId;
 use crate::keys::Owner;
 use crate::ledger::MemoryLedger;
 use crate::rt::Rt;
@@ -46,9 +43,9 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct Members {
-    registries: Vec<RegistryMember>,
-    nodes: Vec<NodeMember>,
+pub(super) struct Members {
+    pub(super) registries: Vec<RegistryMember>,
+    pub(super) nodes: Vec<NodeMember>,
     /// The host of each.
     clients: Vec<usize>,
 }
@@ -74,16 +71,24 @@ impl SimNet {
         net
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
+    pub(super) fn members(&self) -> MutexGuard<'_, Members> {
         self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn new_host(&self) -> SimEnv {
+    pub(super) fn new_host(&self) -> SimEnv {
         let host = self.0.world.add_host();
         SimEnv::new(&self.0.world, host)
     }
 
-    fn number(&self, host: SimHost) -> usize {
+    pub(super) fn world(&self) -> &Arc<World> {
+        &self.0.world
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.0.capacity
+    }
+
+    pub(super) fn number(&self, host: SimHost) -> usize {
         let members = self.members();
         match host {
             SimHost::Registry(at) => members.registries[at].host,
@@ -153,10 +158,11 @@ impl SimNet {
         settings: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> SimClient {
         let host = self.new_host().host;
-        let mut members = self.members();
-        members.clients.push(host);
-        let index = members.clients.len() - 1;
-        drop(members);
+        let index = {
+            let clients = &mut self.members().clients;
+            clients.push(host);
+            clients.len() - 1
+        };
         SimClient::start(self.clone(), index, Arc::new(settings)).await
     }
 
@@ -256,175 +262,5 @@ const SETTLED: Duration = Duration::from_secs(40);
 impl fmt::Debug for SimNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimNet").field("seed", &self.0.seed).field("steps", &self.steps()).finish_non_exhaustive()
-    }
-}
-
-/// What can go wrong with hosts.
-impl SimNet {
-    /// Ends a host as `kill -9` would: its tasks stop where they are, and its connections are reset.
-    pub fn kill(&self, host: SimHost) {
-        self.0.world.kill(self.number(host));
-    }
-
-    /// Starts a registry or node again with what it had made durable, at its old address. A registry remembers no node.
-    ///
-    /// # Panics
-    /// For a client: [`SimClient::restart`].
-    pub fn restart(&self, host: SimHost) {
-        self.kill(host);
-        let env = self.env(host);
-        let mut members = self.members();
-        let Members { registries, nodes, .. } = &mut *members;
-        match host {
-            SimHost::Registry(at) => registries[at].start(&env),
-            SimHost::Node(at) => nodes[at].start(&env, registries),
-            SimHost::Client(_) => panic!("a client is started again with SimClient::restart"),
-        }
-    }
-
-    /// As [`SimNet::restart`] for node `index`, at another address.
-    pub fn restart_elsewhere(&self, index: usize) {
-        self.kill(SimHost::Node(index));
-        let host = self.new_host().host;
-        self.members().nodes[index].host = host;
-        self.restart(SimHost::Node(index));
-    }
-
-    /// Starts node `index` again with an empty store, as after the loss of its disk.
-    pub fn wipe(&self, index: usize) {
-        self.kill(SimHost::Node(index));
-        self.members().nodes[index].platter = Platter::new(self.0.capacity);
-        self.restart(SimHost::Node(index));
-    }
-
-    /// Flips the first byte of every shard that node `index` keeps, as a failing disk might; answers which these are.
-    /// [`MemoryStore::flip`] makes them whole again.
-    pub fn corrupt(&self, index: usize) -> Vec<ShardId> {
-        let store = self.store(index);
-        let ids = store.ids();
-        ids.iter().for_each(|id| _ = store.flip(*id, 0));
-        ids
-    }
-
-    /// Whether the disk of node `index` takes nothing more.
-    pub fn disk_full(&self, index: usize, full: bool) {
-        self.members().nodes[index].platter.full.store(full, Ordering::Relaxed);
-    }
-
-    /// Makes a host silent: its connections stay open, and nothing arrives there or comes from there.
-    pub fn hang(&self, host: SimHost) {
-        let number = self.number(host);
-        self.0.world.lock().links.hang(number, true);
-    }
-
-    /// Delays all that a host sends and gets by so much, each way.
-    pub fn slow(&self, host: SimHost, delay: Duration) {
-        let number = self.number(host);
-        self.0.world.lock().links.host(number).delay = delay;
-    }
-
-    /// Ends [`SimNet::hang`] and [`SimNet::slow`]. What was sent meanwhile arrives.
-    pub fn resume(&self, host: SimHost) {
-        let number = self.number(host);
-        let mut state = self.0.world.lock();
-        state.links.hang(number, false);
-        state.links.host(number).delay = Duration::ZERO;
-        let wakers = state.streams.stirred();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Bytes a second that a host can send, and as many that it can take.
-    pub fn bandwidth(&self, host: SimHost, bytes: u64) {
-        let number = self.number(host);
-        let mut state = self.0.world.lock();
-        let link = state.links.host(number);
-        (link.out.bandwidth, link.into.bandwidth) = (Some(bytes), Some(bytes));
-    }
-
-    /// Sets a host's clock so many milliseconds ahead of the time, or behind it.
-    pub fn skew(&self, host: SimHost, ahead: i64) {
-        let number = self.number(host);
-        self.0.world.lock().hosts[number].skew = ahead;
-    }
-
-    /// The link between two hosts, both ways.
-    #[must_use]
-    pub fn link(&self, one: SimHost, other: SimHost) -> SimLink {
-        let (one, other) = (self.number(one), self.number(other));
-        SimLink { world: self.0.world.clone(), ways: vec![(one, other), (other, one)] }
-    }
-
-    /// The link from one host to another, without the way back.
-    #[must_use]
-    pub fn one_way(&self, from: SimHost, to: SimHost) -> SimLink {
-        SimLink { world: self.0.world.clone(), ways: vec![(self.number(from), self.number(to))] }
-    }
-
-    /// Lets time pass with every node and registry switched off, and starts them again: months cost no steps.
-    pub async fn skip(&self, duration: Duration) {
-        let (nodes, registries) = (self.nodes(), self.members().registries.len());
-        let hosts = || (0..registries).map(SimHost::Registry).chain((0..nodes).map(SimHost::Node));
-        hosts().for_each(|host| self.kill(host));
-        self.sleep(duration).await;
-        hosts().for_each(|host| self.restart(host));
-        self.settled().await;
-    }
-}
-
-/// A link between two hosts.
-pub struct SimLink {
-    world: Arc<World>,
-    /// From, to.
-    ways: Vec<(usize, usize)>,
-}
-
-impl SimLink {
-    /// How long bytes travel, one way. By default some time up to 2 ms, by the seed. A quarter more is left to chance.
-    pub fn latency(self, latency: Duration) -> Self {
-        self.each(|pair| pair.latency = latency)
-    }
-
-    /// Bytes that it carries in a second. Default: any number.
-    pub fn bandwidth(self, bytes: u64) -> Self {
-        self.each(|pair| pair.lane.bandwidth = Some(bytes))
-    }
-
-    fn each(self, change: impl Fn(&mut super::link::Pair)) -> Self {
-        let mut guard = self.world.lock();
-        let state = &mut *guard;
-        self.ways.iter().for_each(|(from, to)| change(state.links.pair(&mut state.chance, *from, *to)));
-        drop(guard);
-        self
-    }
-
-    /// Parts the hosts: what is sent does not arrive until [`SimLink::heal`], and connections stay open.
-    pub fn part(self) {
-        let mut state = self.world.lock();
-        self.ways.iter().for_each(|(from, to)| state.links.part(*from, *to, true));
-        drop(state);
-    }
-
-    /// Ends [`SimLink::part`].
-    pub fn heal(self) {
-        let mut state = self.world.lock();
-        self.ways.iter().for_each(|(from, to)| state.links.part(*from, *to, false));
-        let wakers = state.streams.stirred();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Resets every connection between the two.
-    pub fn cut(self) {
-        let mut state = self.world.lock();
-        let wakers: Vec<_> = self.ways.iter().flat_map(|(a, b)| state.streams.cut_pair(*a, *b)).collect();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl fmt::Debug for SimLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimLink({:?})", self.ways)
     }
 }
