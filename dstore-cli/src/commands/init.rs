@@ -27,8 +27,8 @@ pub(crate) fn run(context: &Context) -> Result {
         return out.document(&Init { schema: "dstore.init/1", dir, owner, registry });
     }
     out.note(&format!("set up {} for owner {owner}", dir.display()));
-    out.note(&format!("keep a copy of {}: without it nobody, you included, can read your files;", config::OWNER_FILE));
-    out.note("with it and the registry's address, dstore-cli recover finds them again");
+    out.note(&format!("keep a copy of {}: without it nobody, you included, can read your files", config::OWNER_FILE));
+    out.note("with it and the registry's address, dstore-cli recover finds them all again");
     out.note("try it: dstore-cli put README.md");
     Ok(())
 }

@@ -47,7 +47,8 @@ pub(crate) async fn run(context: &Context, args: Arguments) -> Result {
         out.document(&Recover::new(&found, chosen, written.clone()))?;
     } else if let Some(ledger) = chosen {
         out.lines(&lines(&ledger.files))?;
-        for line in closing(context, ledger, written.as_ref(), &path) {
+        let path = is_local.then_some(path.as_path());
+        for line in closing(context, ledger, written.as_ref(), path) {
             out.note(&line);
         }
     }
@@ -115,10 +116,8 @@ fn lines(files: &[RecoveredFile]) -> Vec<String> {
 fn closing(context: &Context, ledger: &RecoveredLedger, written: Option<&(String, usize)>, path: &Path) -> Vec<String> {
     let files = text::count(ledger.files.len(), "file");
     let Some((path, added)) = written else {
-        return vec![format!(
-            "found {files}; nothing was written: without --dry-run, {} would have them",
-            path.display()
-        )];
+        let would = path.map(|path| format!("; without --dry-run, {} would have them", path.display()));
+        return vec![format!("found {files}, and wrote nothing{}", would.unwrap_or_default())];
     };
     let mut lines = vec![match added {
         0 => format!("found {files}; {path} has them all already"),
