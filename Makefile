@@ -18,7 +18,7 @@ help:
 	@echo 'make test   everything that is checked (cold: about 20 minutes on 2 cores)'
 	@echo 'make demo   store a file on three nodes, lose one, get the file back'
 	@echo 'make bench  the whole system, beside the limits of this machine'
-	@echo 'make fuzz   look for inputs that break something: 60 s for each target, or TARGET=name SECONDS=600'
+	@echo 'make fuzz   look for inputs that break something: 60 s for each target, or TARGET=name SECONDS=600 (0: until ^C)'
 	@echo 'make fmt    format the code'
 	@echo 'Parts of make test: $(SUITES)'
 	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network)'
@@ -32,6 +32,7 @@ test:
 
 check-fmt:
 	@cargo fmt --all --check
+	@cargo fmt --manifest-path dstore/fuzz/Cargo.toml --check
 	@echo "check-fmt: $$(git ls-files '*.rs' 2>/dev/null | wc -l) files are formatted"
 
 # The second time as users build it: without the test kit.
@@ -69,6 +70,7 @@ advisories:
 
 fmt:
 	cargo fmt --all
+	cargo fmt --manifest-path dstore/fuzz/Cargo.toml
 
 demo:
 	cargo run --locked --release -p dstore-cli -- demo
@@ -99,4 +101,4 @@ fuzz:
 			-verbosity=0 -print_final_stats=1 -artifact_prefix=dstore/fuzz/findings/$$target- || failed+=" $$target"; \
 		echo "fuzz: $$target: $$(ls $$corpus | wc -l) inputs kept"; \
 	done; \
-	if [ -n "$$failed" ]; then echo "fuzz: found something:$$failed; see dstore/fuzz/findings" >&2; exit 1; fi
+	if [ -n "$$failed" ]; then echo "fuzz: failed:$$failed; what was found is in dstore/fuzz/findings" >&2; exit 1; fi

@@ -185,11 +185,12 @@ fn handshakes() -> Vec<Vec<u8>> {
 fn node_links() -> Vec<Vec<u8>> {
     let messages = messages().into_iter().filter(|message| message.len() < 256);
     let raw = messages.map(|message| [&[0, 12, u8::try_from(message.len()).unwrap_or(0)][..], &message].concat());
-    // A put in one message and a read of it; a put with a body; a deletion.
-    let small = [0, 7, 1, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0];
-    let body = [3, 6, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 13, 64, 0, 3, 13, 0, 9, 5, 0];
-    let gone = [0, 7, 1, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11, 1];
-    raw.chain([small.into(), body.into(), gone.into()]).collect()
+    // A put in one message and a read of its block; a put with a body; a put and its deletion.
+    let put = [&[0, 7, 1, 0, 100][..], &[0; 9]].concat();
+    let small = [&put[..], &[9, 1, 0, 0], &[0; 9], &[0, 0, 0, 0, 0, 0, 0, 0, 1]].concat();
+    let body = [&[3, 6, 13, 0, 0][..], &[0; 9], &[2, 13, 64, 0, 3, 13, 0, 9, 5, 0]].concat();
+    let gone = [&put[..], &[11, 1]].concat();
+    raw.chain([small, body, gone]).collect()
 }
 
 fn registry_links() -> Vec<Vec<u8>> {

@@ -265,13 +265,13 @@ impl Peer {
         toward.reading.take().into_iter().for_each(Waker::wake);
     }
 
-    /// Sends bytes in pieces whose lengths `seed` decides.
+    /// Sends bytes in pieces whose lengths `seed` decides, short ones first: all at once when it is 0.
     pub(super) fn send_split(&self, bytes: &[u8], seed: u8) {
-        let (mut rest, mut step) = (bytes, usize::from(seed));
-        while !rest.is_empty() && step > 0 {
-            let (piece, next) = rest.split_at(step.min(rest.len()));
+        let mut rest = bytes;
+        for step in 0..usize::from(seed % 32) {
+            let (piece, next) = rest.split_at((usize::from(seed) * step % 61 + 1).min(rest.len()));
             self.send(piece);
-            (rest, step) = (next, step * 7 % 61 + 1);
+            rest = next;
         }
         self.send(rest);
     }
