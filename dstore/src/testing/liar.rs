@@ -191,7 +191,16 @@ impl Core {
 
     async fn answer(&self, link: &mut Link, request: NodeRequest) -> Result<(), Stop> {
         let reply = match request {
-            NodeRequest::Info => NodeReply::Info(NodeInfo::new(CAPACITY, (0, CAPACITY, 0), self.rt.now())),
+            NodeRequest::Info => NodeReply::Info(NodeInfo {
+                capacity: CAPACITY,
+                used: 0,
+                free: CAPACITY,
+                shards: 0,
+                time: self.rt.now(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                damaged: 0,
+                draining: false,
+            }),
             NodeRequest::Read(request) => return self.read(link, &request).await,
             NodeRequest::Hashes(request) => {
                 let (shard, range) = self.blocks(&request).await?;
@@ -219,6 +228,10 @@ impl Core {
             NodeRequest::PutSmall(offer) => {
                 let offer = offer.offer(self.network, &link.session).ok_or(Stop::Refused(Refusal::Denied))?;
                 self.put(link, &offer, false).await?
+            }
+            // Of copies it tells no lies: it has none.
+            NodeRequest::PutCopy { .. } | NodeRequest::GetCopy(_) | NodeRequest::ListCopies { .. } => {
+                return Err(Stop::Refused(Refusal::Unsupported));
             }
         };
         link.writer.control(&encode(&reply));

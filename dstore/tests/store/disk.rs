@@ -177,10 +177,10 @@ fn a_check_writes_to_the_disk_and_to_the_index() {
         let before = store.commits();
         store.check().await.expect("it works");
         assert_eq!(store.commits(), before + 1);
-        assert_eq!(temporary_files(dir.path()), 0);
-        fs::remove_dir(dir.path().join("tmp")).expect("is there");
+        assert_eq!(open_files(dir.path()), 0);
+        fs::remove_dir(dir.path().join("open")).expect("is there");
         assert!(matches!(store.check().await, Err(StoreError::Failed { .. })));
-        fs::create_dir(dir.path().join("tmp")).expect("made");
+        fs::create_dir(dir.path().join("open")).expect("made");
         store.check().await.expect("it works again");
     });
 }

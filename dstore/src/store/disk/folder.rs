@@ -65,7 +65,7 @@ impl Folder {
 
     /// Writes a file, makes it durable, and removes it.
     pub(super) fn try_write(&self) -> io::Result<()> {
-        let path = self.root.join("tmp").join("check");
+        let path = self.root.join("open").join("check");
         let mut file = File::create(&path)?;
         file.write_all(b"dstore")?;
         file.sync_all()?;
