@@ -34,7 +34,9 @@ pub(super) fn node_request(data: &[u8]) -> Accepted {
         NodeRequest::Hashes(request) | NodeRequest::Read(request) => drop(request.token.token(NETWORK)),
         NodeRequest::Stat(token) | NodeRequest::Renew { token, .. } => drop(token.token(NETWORK)),
         NodeRequest::Delete(deletion) => drop(deletion.deletion(NETWORK, &SESSION)),
-        NodeRequest::Info => {}
+        NodeRequest::PutCopy { offer, .. } => drop(offer.copy_offer(NETWORK, &SESSION)),
+        NodeRequest::GetCopy(query) => drop(query.copy_query(NETWORK, &SESSION)),
+        NodeRequest::Info | NodeRequest::ListCopies { .. } => {}
     }
     Some(())
 }
