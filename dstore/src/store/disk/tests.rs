@@ -239,7 +239,7 @@ fn survive_every_crash(seed: u32) {
     files.note();
     let mut dice = Dice::new(seed);
     let mut seen = HashSet::new();
-    assert!(files.steps() > 150, "{} steps", files.steps());
+    assert!(files.steps() > 100, "{} steps", files.steps());
     for at in 1..files.steps() {
         for early in [false, true] {
             let (left, database) = files.crash(at, early, &mut dice);

@@ -14,6 +14,7 @@ pub(super) async fn run<F: Future<Output = Subject>>(make: &impl Fn(u64) -> F) {
     a_dropped_writer_keeps_its_whole_blocks_and_gives_the_rest_back(&make(1 << 20).await).await;
     a_writer_that_held_no_whole_block_leaves_nothing(&make(1 << 20).await).await;
     what_was_appended_is_gone_on_with(&make(ROOM).await).await;
+    what_is_cut_off_leaves_no_trace(&make(ROOM).await).await;
     another_length_starts_anew(&make(ROOM).await).await;
     a_later_writer_takes_the_place_of_an_earlier_one(&make(ROOM).await).await;
     taking_a_shard_up_sets_its_room_aside_again(&make(1 << 20).await).await;
@@ -97,6 +98,19 @@ async fn what_was_appended_is_gone_on_with(subject: &Subject) {
         assert_eq!(store.scrub(None, u64::MAX).await.expect("scrubs").quarantined, []);
     }
     assert_eq!(used(store).await, (4 * data.len() as u64, 4, 0));
+}
+
+async fn what_is_cut_off_leaves_no_trace(subject: &Subject) {
+    let store = &*subject.store;
+    let data = bytes(1, 5 * BLOCK_LEN);
+    for (seed, kept) in [(1, 0), (2, 1), (3, 4)] {
+        leave(store, seed, None, &data[..kept * BLOCK_LEN + 99]).await;
+        let writer = begin(store, seed, None).await;
+        assert_eq!(writer.len(), kept as u64 * BLOCK);
+        let whole = &data[..kept * BLOCK_LEN];
+        writer.finish(root(whole), LEASE).await.expect("stores what was kept alone");
+        check_whole(store, seed, whole).await;
+    }
 }
 
 async fn another_length_starts_anew(subject: &Subject) {
@@ -235,7 +249,7 @@ async fn an_open_shard_ends_when_nobody_goes_on_with_it(subject: &Subject) {
 
     let mut writer = begin(store, 1, None).await;
     writer.append(data.clone()).await.expect("appends");
-    assert_eq!(sweep(begun + 50, begun + 49).await, 0, "it is being written");
+    assert_eq!(sweep(begun + 50, begun + 99).await, 0, "it is being written");
     drop(writer);
     assert_eq!(sweep(begun + 99, begun + 50).await, 0, "it was being written not long ago");
     assert_eq!(sweep(begun + 99, begun + 51).await, 1);

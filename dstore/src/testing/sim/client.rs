@@ -27,7 +27,7 @@ pub struct SimClient {
 impl SimClient {
     pub(super) async fn start(net: SimNet, index: usize, settings: Settings) -> Self {
         let env = net.env(SimHost::Client(index));
-        // What survives the host of a client, such as a journal, is given to every life of it here.
+        // The settings hold what survives the host of a client: its journal.
         let builder = net.client_builder(Rt::new(env.clone()));
         let client = settings(builder).connect().await.expect("a client in memory connects");
         Self { net, index, settings, env, client }

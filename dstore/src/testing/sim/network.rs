@@ -14,6 +14,7 @@ use crate::address::RegistryAddr;
 use crate::client::{Client, ClientBuilder};
 use crate::id::NodeId;
 use crate::keys::Owner;
+use crate::journal::MemoryJournal;
 use crate::ledger::MemoryLedger;
 use crate::rt::Rt;
 use crate::store::{MemoryStore, ShardState, ShardStore};
@@ -147,7 +148,7 @@ impl SimNet {
         Running::start(&SimEnv::new(&self.0.world, NOWHERE), work)
     }
 
-    /// A client of the simulation's owner, on a new host.
+    /// A client of the simulation's owner, on a new host, with a journal that survives it.
     pub async fn client(&self) -> SimClient {
         self.client_with(|builder| builder).await
     }
@@ -163,6 +164,9 @@ impl SimNet {
             clients.push(host);
             clients.len() - 1
         };
+        // What it notes outlives its host, as a disk would.
+        let journal = MemoryJournal::default();
+        let settings = move |builder: ClientBuilder| settings(builder.journal(journal.clone()));
         SimClient::start(self.clone(), index, Arc::new(settings)).await
     }
 
