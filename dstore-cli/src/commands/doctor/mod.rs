@@ -47,7 +47,8 @@ fn told(out: &Output, findings: &[Finding]) -> Result {
         None => out.note(&format!("{} to look at; nothing that stops you", text::count(warned, "thing"))),
         Some(code) => {
             let checks = text::count(findings.len(), "check");
-            return Err(Failure::new(code, format!("{failed} of {checks} failed: do what they say, from the top")));
+            let failure = Failure::new(code, format!("{failed} of {checks} failed: do what they say, from the top"));
+            return Err(Failure { retryable: matches!(failure.exit, 5 | 12), ..failure });
         }
     }
     Ok(())
