@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod context;
+mod descriptors;
 mod destination;
 mod failure;
 mod interrupt;
@@ -59,7 +60,7 @@ fn run(arguments: Vec<OsString>, out: &mut Output) -> Result {
 
 fn home(command: &Command) -> Home {
     match command {
-        Command::Node(args::Node::Run(_)) => Home::Node,
+        Command::Node(args::Node::Run(_) | args::Node::Invite { .. }) => Home::Node,
         Command::Registry(args::Registry::Run(_)) => Home::Registry,
         Command::Dev => Home::Dev,
         _ => Home::Client,

@@ -23,6 +23,8 @@ pub enum Statement {
     Put,
     /// A shard may be retired, on this connection.
     Delete,
+    /// The first key that presents it may store shards at a node.
+    Invite,
 }
 
 impl Statement {
@@ -34,6 +36,7 @@ impl Statement {
             Self::Token => b"dstore/sig/token/v1",
             Self::Put => b"dstore/sig/put/v1",
             Self::Delete => b"dstore/sig/delete/v1",
+            Self::Invite => b"dstore/sig/invite/v1",
         };
         let mut tag = [0; 32];
         tag[..name.len()].copy_from_slice(name);

@@ -14,6 +14,7 @@ mod registry;
 mod rm;
 mod stat;
 mod status;
+mod wallet;
 
 use std::future::Future;
 
@@ -42,6 +43,8 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Rm(args) => Box::pin(rm::run(context, args)),
                 Command::Mv(args) => Box::pin(mv::run(context, args.from, args.to)),
                 Command::Status => Box::pin(status::run(context)),
+                Command::Wallet(args) => Box::pin(async move { wallet::run(context, &args) }),
+                Command::Node(Node::Invite { expires }) => Box::pin(node::invite(context, expires)),
                 Command::Node(Node::Status { id }) => Box::pin(node::status(context, id)),
                 Command::Registry(Registry::Nodes) => Box::pin(registry::nodes(context)),
                 Command::Init => Box::pin(async { init::run(context) }),

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 use dstore::Registry;
-use dstore::config::Key;
+use dstore::config::{self, Key};
 use futures_lite::future::or;
 
 use super::status::{node_table, nodes_document};
 use crate::context::Context;
+use crate::descriptors;
 use crate::failure::Result;
 use crate::interrupt::Interrupt;
 use crate::settings_file::create_folder;
@@ -34,7 +35,8 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     if config.is_on(&Key::PRIVATE_NODES)? {
         registry = registry.private_endpoints();
     }
-    let registry = registry.start().await?;
+    let limits = descriptors::prepare(config::limits(config)?, &context.out);
+    let registry = config::registry_limits(config, registry.limits(limits))?.start().await?;
     let address = registry.registry_address().to_string();
     if context.out.json {
         context.out.document(&Ready::new("registry", address, Some(registry.id().to_string())))?;

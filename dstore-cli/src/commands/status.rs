@@ -27,7 +27,9 @@ pub(crate) async fn run(context: &Context) -> Result {
         .map(|address| {
             let address = address.to_string();
             let message = unreachable(&address);
-            RegistryState { address, reachable: message.is_none(), message }
+            let odd = network.iter().flat_map(|network| &network.odd).find(|(name, _)| *name == address);
+            let reachable = message.is_none();
+            RegistryState { address, reachable, message: message.or(odd.map(|(_, what)| what.clone())) }
         })
         .collect();
     let (nodes, active, required) = match &network {
@@ -58,7 +60,8 @@ fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Ne
     for registry in registries {
         let state = if registry.reachable { "ok" } else { "unreachable" };
         let place = registry.address.rsplit('@').next().unwrap_or(&registry.address);
-        lines.push(format!("registry   {place}   {state}"));
+        let why = registry.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        lines.push(format!("registry   {place}   {state}{}", text::harmless(&why)));
     }
     let path = ledger.path.as_deref().unwrap_or("in memory");
     lines.push(format!("ledger     {}   {path}", ledger.kind));

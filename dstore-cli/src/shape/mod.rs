@@ -8,4 +8,4 @@ mod setup;
 pub(crate) use event::{ErrorEvent, ExitError, ResultEvent, StatusEvent, WarningEvent};
 pub(crate) use file::{Changed, List, Stat};
 pub(crate) use network::{Info, LedgerState, Node, Nodes, Ready, RegistryState, Status};
-pub(crate) use setup::{ConfigDocument, Demo, DemoShard, Init, Setting};
+pub(crate) use setup::{ConfigDocument, Demo, DemoShard, Init, InviteDocument, Keys, Setting};

@@ -1,15 +1,17 @@
 //! The settings of a client.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
 use crate::address::RegistryAddr;
 use crate::error::{Error, Result};
-use crate::id::NetworkId;
+use crate::id::{NetworkId, NodeId};
 use crate::keys::{Owner, network_id};
 use crate::ledger::Ledger;
 use crate::placement::nodes_needed;
+use crate::proto::Invite;
 use crate::rt::Rt;
 use crate::scheme::{Padding, Scheme};
 
@@ -20,6 +22,7 @@ pub struct ClientBuilder {
     pub(super) settings: Settings,
     owner: Option<Owner>,
     ledger: Option<Arc<dyn Ledger>>,
+    invites: Vec<Invite>,
     rt: Rt,
 }
 
@@ -34,6 +37,9 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) memory: usize,
     pub(crate) hedge_after: Duration,
+    /// Only these take new shards, unless there are none.
+    pub(crate) pins: HashSet<NodeId>,
+    pub(crate) invites: HashMap<NodeId, Invite>,
 }
 
 /// The least memory with which a transfer works, bytes.
@@ -51,7 +57,10 @@ impl Default for ClientBuilder {
                 timeout: Duration::from_secs(30),
                 memory: 48 << 20,
                 hedge_after: Duration::from_secs(1),
+                pins: HashSet::new(),
+                invites: HashMap::new(),
             },
+            invites: Vec::new(),
             owner: None,
             ledger: None,
             rt: Rt::default(),
@@ -125,6 +134,19 @@ impl ClientBuilder {
         self
     }
 
+    /// Only these nodes take new shards; call it again for more. Default: all that the registries list. Tolerance counts
+    /// nodes by their ids, and ids cost nothing: whoever does not trust the registries names the nodes.
+    pub fn pin(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        self.settings.pins.extend(nodes);
+        self
+    }
+
+    /// An invite of a node, presented when that node does not know this client yet; call it again for more.
+    pub fn invite(mut self, invite: Invite) -> Self {
+        self.invites.push(invite);
+        self
+    }
+
     /// The environment: clock, tasks, sockets. Default: the machine's own.
     pub fn rt(mut self, rt: Rt) -> Self {
         self.rt = rt;
@@ -134,9 +156,10 @@ impl ClientBuilder {
     /// Makes the client. Nothing is asked of registries and nodes yet: a file that the ledger knows can be read without a registry.
     ///
     /// # Errors
-    /// [`Error::Config`] when owner or ledger is missing, or no number of nodes can tolerate what is asked;
+    /// [`Error::Config`] when owner or ledger is missing, an invite is not of this network, or no number of nodes can
+    /// tolerate what is asked;
     /// what [`Ledger::health`] says of a ledger that cannot be used.
-    pub async fn connect(self) -> Result<Client> {
+    pub async fn connect(mut self) -> Result<Client> {
         let owner = self.owner.ok_or_else(|| Error::config("a client needs an owner: ClientBuilder::owner"))?;
         let ledger = self.ledger.ok_or_else(|| Error::config("a client needs a ledger: ClientBuilder::ledger"))?;
         let Settings { scheme, tolerate, .. } = self.settings;
@@ -145,6 +168,14 @@ impl ClientBuilder {
                 "scheme {scheme} cannot survive the loss of {tolerate} nodes: tolerate 1 to {}",
                 scheme.parity()
             )));
+        }
+        for invite in self.invites {
+            let terms = invite.terms(self.settings.network).ok_or_else(|| {
+                Error::config(
+                    "an invite is not genuine, or is one to another network: check it and the network's label",
+                )
+            })?;
+            self.settings.invites.insert(terms.node, invite);
         }
         Ok(Client::new(self.settings, owner, ledger, self.rt))
     }

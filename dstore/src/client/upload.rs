@@ -117,7 +117,7 @@ impl<'a> Upload<'a> {
     /// The nodes to use, best first: those that are full by their own account come last.
     async fn candidates(&self, shard_len: Option<u64>) -> Result<Vec<UploadNode>> {
         let needed = self.needed();
-        let mut nodes = self.client.directory.upload_nodes(needed).await?;
+        let mut nodes = self.client.pool.upload_nodes(needed, self.order.scheme.shards()).await?;
         nodes.retain(|node| self.failed.iter().all(|fault| fault.node != node.place.id));
         let share = self.order.scheme.shards().div_ceil(nodes.len().max(1)) as u64;
         let wanted = shard_len.unwrap_or(0).saturating_mul(share);

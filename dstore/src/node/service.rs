@@ -8,6 +8,7 @@ use futures_util::TryFutureExt;
 use futures_util::future::try_join;
 
 use super::NodeCore;
+use super::admission::Caller;
 use super::authority::{Authority, lease_until};
 use crate::id::ShardRoot;
 use crate::merkle::BlockRange;
@@ -73,8 +74,7 @@ impl Service for NodeCore {
     fn serve(self: Arc<Self>, link: Link, serving: Serving) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let me = (self.identity.id(), self.network);
-            let authority =
-                Authority::new(me, link.session, link.peer, link.remote.ip(), self.config.open_to_strangers);
+            let authority = Authority::new(me, link.session, link.peer);
             let mut connection = Connection { node: self, link, authority };
             while let Some(request) = serving.next(&mut connection.link).await {
                 let outcome = connection.answer(&request).await;
@@ -129,6 +129,15 @@ impl Connection {
             NodeRequest::Stat(token) => self.stat(&token).await?,
             NodeRequest::Renew { token, lease } => self.renew(&token, lease).await?,
             NodeRequest::Delete(deletion) => self.delete(&deletion).await?,
+            NodeRequest::Accept(invite) => {
+                let terms = self.authority.invite(&invite)?;
+                self.node.door.guests.accept(&terms, self.link.peer, &self.node.rt).await?;
+                self.info().await?
+            }
+            NodeRequest::PutCopy(none)
+            | NodeRequest::GetCopy(none)
+            | NodeRequest::ListCopies(none)
+            | NodeRequest::Transfer(none) => match none {},
         };
         self.link.writer.control(&encode(&reply));
         Ok(())
@@ -159,19 +168,22 @@ impl Connection {
             cap_pk: *name.capability.as_bytes(),
             index: name.index,
             generation: name.generation,
-            account: self.link.peer,
+            account: self.caller().map_or(self.link.peer, |caller| caller.account),
         }
     }
 
     /// Refuses what would take the peer's account over its quota, and everything while draining.
     async fn check_quota(&self, len: u64) -> Result<(), Refusal> {
+        let caller = self.caller()?;
         if self.node.draining.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Refusal::NoSpace);
         }
-        let config = &self.node.config;
-        let usage = self.node.store.account_usage(self.link.peer).await.map_err(|error| refusal(&error))?;
-        let fits = usage.used.saturating_add(len) <= config.quota_bytes && usage.shards < config.quota_shards;
-        if fits { Ok(()) } else { Err(Refusal::Quota) }
+        self.node.check_quota(caller, len).await
+    }
+
+    /// The peer, if it may store shards.
+    fn caller(&self) -> Result<Caller, Refusal> {
+        self.node.door.caller(self.link.peer, self.link.remote.ip())
     }
 
     async fn put_small(&mut self, signed: &Signed<PutOffer>) -> Result<NodeReply, Failure> {
@@ -197,6 +209,9 @@ impl Connection {
 
     async fn put(&mut self, signed: &Signed<PutOffer>) -> Result<NodeReply, Failure> {
         let offer = self.authority.offer(signed)?;
+        let _open = self.node.open_put(self.caller()?, offer.len).await?;
+        // Until what is set aside counts, nobody else is measured: else many could pass at once.
+        let turn = self.node.quota_turn.lock().await;
         self.check_quota(offer.len.unwrap_or(0)).await?;
         let mut writer = match self.node.store.begin(self.key(&offer), offer.len).await {
             Err(StoreError::Exists(stored)) if stored.state == ShardState::Live => {
@@ -204,6 +219,7 @@ impl Connection {
             }
             other => other?,
         };
+        drop(turn);
         self.link.writer.control(&encode(&NodeReply::PutReady { have: 0, root: ShardRoot::of(&[]) }));
         self.link.writer.flush().await?;
         let root = self.receive(writer.as_mut(), &offer).await?;

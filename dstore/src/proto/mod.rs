@@ -3,6 +3,7 @@
 //! The order of variants and fields is the format: append, never reorder.
 
 mod codec;
+mod invite;
 mod signed;
 
 use serde::{Deserialize, Serialize};
@@ -11,9 +12,10 @@ use crate::id::{NodeId, ShardRoot};
 use crate::rt::Timestamp;
 
 pub use codec::{Malformed, decode, encode};
+pub use invite::Invite;
 pub use signed::{
-    CapabilityKey, Deletion, MAX_ENDPOINT_LEN, MAX_ENDPOINTS, MAX_ZONE_LEN, NodeRecord, PutOffer, Receipt, Rights,
-    ShardName, Signable, Signed, Token, is_endpoint,
+    CapabilityKey, Deletion, InviteTerms, MAX_ENDPOINT_LEN, MAX_ENDPOINTS, MAX_ZONE_LEN, NodeRecord, PutOffer, Receipt,
+    Rights, ShardName, Signable, Signed, Token, is_endpoint,
 };
 
 /// The longest control message, bytes; node lists may be longer.
@@ -56,13 +58,27 @@ pub enum NodeRequest {
     },
     /// 7: retire a shard. Answer: `Deleted`, also when it was gone already.
     Delete(Signed<Deletion>),
+    /// 8: reserved.
+    PutCopy(Reserved),
+    /// 9: reserved.
+    GetCopy(Reserved),
+    /// 10: reserved.
+    ListCopies(Reserved),
+    /// 11: reserved.
+    Transfer(Reserved),
+    /// 12: let the key of this connection store shards from now on. Answer: `Info`.
+    Accept(Invite),
 }
+
+/// What a request holds that does not exist yet: nothing decodes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reserved {}
 
 impl NodeRequest {
     /// Whether a message begins with the number of a request of this version.
     #[must_use]
     pub fn is_served(message: &[u8]) -> bool {
-        message.first().is_some_and(|number| *number <= 7)
+        message.first().is_some_and(|number| matches!(number, 0..=7 | 12))
     }
 }
 
@@ -359,6 +375,11 @@ mod tests {
     #[test]
     fn the_numbers_of_requests_and_replies_are_those_of_the_document() {
         assert_eq!(encode(&NodeRequest::Info), [0]);
+        let terms = InviteTerms { node: NodeId::new([0; 20]), id: [0; 16], not_after: Timestamp::default() };
+        let key = crate::signature::SecretKey::new(&[1; 32]).expect("valid");
+        let accept = NodeRequest::Accept(Signed::new(&terms, &key, crate::id::NetworkId::new([0; 32]), &[]));
+        assert_eq!(encode(&accept)[0], 12);
+        assert!((8..=11).all(|number| decode::<NodeRequest>("request", &[number]).is_err()));
         assert_eq!(encode(&NodeReply::Deleted), [5]);
         let ready = NodeReply::PutReady { have: 0, root: ShardRoot::new([7; 32]) };
         assert_eq!(encode(&ready), [&[1, 0][..], &[7; 32]].concat());

@@ -68,6 +68,7 @@ impl RegistryService {
             RegistryRequest::Register(record) => self.register(link, record).await,
             RegistryRequest::Heartbeat(heartbeat) => {
                 let known = self.members().heartbeat(link.peer, heartbeat, self.now());
+                self.remember_quarantines().await;
                 Ok(RegistryReply::Alive { known })
             }
             RegistryRequest::Deregister => self.deregister(link).await,
@@ -100,6 +101,7 @@ impl RegistryService {
         let (id, seq) = (record.id, record.seq);
         self.members().register(signed, record, self.now())?;
         drop(state);
+        self.remember_quarantines().await;
         tracing::debug!(node = %id, seq, ?again, "a node registered");
         Ok(RegistryReply::Registered { heartbeat: u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX) })
     }
@@ -110,13 +112,31 @@ impl RegistryService {
         if let Some(id) = id {
             state.remove(&self.rt, vec![id]).await.map_err(internal)?;
             self.members().deregister(link.peer, self.now());
+            drop(state);
+            self.remember_quarantines().await;
             tracing::info!(node = %id, "a node left");
         }
         Ok(RegistryReply::Deregistered)
     }
 
+    /// So that nobody gets out of a quarantine when the registry restarts.
+    async fn remember_quarantines(&self) {
+        let (quarantined, now) = (self.members().take_quarantined(), self.now());
+        if quarantined.is_empty() {
+            return;
+        }
+        if let Err(error) = self.state.lock().await.quarantine(&self.rt, quarantined, now).await {
+            tracing::warn!(%error, "cannot write the registry's state");
+        }
+    }
+
     /// Forgets nodes that died. To be called once per heartbeat interval.
     pub(super) async fn tick(&self) {
+        self.forget_dead().await;
+        self.remember_quarantines().await;
+    }
+
+    async fn forget_dead(&self) {
         let state = self.state.lock().await;
         let gone = {
             let mut members = self.members();

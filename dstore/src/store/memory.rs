@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::hazmat::ChainingValue;
@@ -186,11 +186,11 @@ impl ShardStore for MemoryStore {
         Box::pin(async move { Ok(self.shared.space.usage()) })
     }
 
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(async move {
-            let (used, free) = self.shared.space.account(account);
+            let (used, free) = self.shared.space.accounts(&accounts);
             let mut usage = Usage { used, free, shards: 0 };
-            for entry in self.shared.shards().values().filter(|entry| entry.shard.key.account == account) {
+            for entry in self.shared.shards().values().filter(|entry| accounts.contains(&entry.shard.key.account)) {
                 usage.used += entry.shard.len;
                 usage.shards += 1;
             }

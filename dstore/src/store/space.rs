@@ -3,6 +3,7 @@
 //! Invariant: every byte that is set aside is either stored or given back, also when its writer is dropped.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -110,10 +111,11 @@ impl Space {
         Usage { used: state.stored + state.reserved, free, shards: state.shards }
     }
 
-    /// Bytes on their way that count against `account`, and the room that is left.
-    pub(super) fn account(&self, account: NoiseKey) -> (u64, u64) {
+    /// Bytes on their way that count against `accounts`, and the room that is left.
+    pub(super) fn accounts(&self, accounts: &RangeInclusive<NoiseKey>) -> (u64, u64) {
         let mut state = self.state();
-        let on_their_way = state.claims.values().filter(|claim| claim.account == account).map(|claim| claim.bytes);
+        let ours = state.claims.values().filter(|claim| accounts.contains(&claim.account));
+        let on_their_way = ours.map(|claim| claim.bytes);
         (on_their_way.sum(), self.room(&mut state))
     }
 

@@ -21,6 +21,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -269,10 +270,10 @@ impl ShardStore for DiskStore {
         Box::pin(self.job(|disk| Ok(disk.space.usage())))
     }
 
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(self.job(move |disk| {
-            let (bytes, shards) = disk.index(|index| index.account(account).map_err(failure::of_index))?;
-            let (on_their_way, free) = disk.space.account(account);
+            let (bytes, shards) = disk.index(|index| index.accounts(&accounts).map_err(failure::of_index))?;
+            let (on_their_way, free) = disk.space.accounts(&accounts);
             Ok(Usage { used: bytes + on_their_way, free, shards })
         }))
     }
