@@ -6,6 +6,7 @@ mod attacker;
 mod config;
 mod demo;
 mod files;
+mod guests;
 mod hostile;
 mod network;
 mod nodes;

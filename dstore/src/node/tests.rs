@@ -1,5 +1,7 @@
 //! A node among strangers, liars and the slow: what they get, byte by byte.
 
+mod strangers;
+
 use std::time::Duration;
 
 use futures_lite::future::block_on;

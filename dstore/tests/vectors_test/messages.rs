@@ -3,9 +3,9 @@
 use dstore::id::{NetworkId, NodeId, NoiseKey, ShardRoot};
 use dstore::manifest::Manifest;
 use dstore::proto::{
-    BlockRequest, CapabilityKey, Deletion, Heartbeat, ListedNode, NodeInfo, NodeRecord, NodeReply, NodeRequest,
-    NodeState, PutEnd, PutOffer, Receipt, RegistryReply, RegistryRequest, Rights, ShardHealth, ShardName, ShardStatus,
-    Signable, Signed, Token, decode, encode,
+    BlockRequest, CapabilityKey, Deletion, Heartbeat, InviteTerms, ListedNode, NodeInfo, NodeRecord, NodeReply,
+    NodeRequest, NodeState, PutEnd, PutOffer, Receipt, RegistryReply, RegistryRequest, Rights, ShardHealth, ShardName,
+    ShardStatus, Signable, Signed, Token, decode, encode,
 };
 use dstore::rt::Timestamp;
 use dstore::signature::SecretKey;
@@ -149,6 +149,14 @@ fn deletion() -> Deletion {
     Deletion { node: NODE, name: name() }
 }
 
+fn invite() -> InviteTerms {
+    InviteTerms {
+        node: NodeId::new(node_key().address()),
+        id: [0x1d; 16],
+        not_after: Timestamp::from_millis(1_790_604_800_000),
+    }
+}
+
 fn by_capability<T: Signable>(value: &T, session: &[u8]) -> Signed<T> {
     Signed::new(value, &capability(), NETWORK, session)
 }
@@ -196,6 +204,7 @@ pub(crate) fn messages_made() -> Vec<Made> {
             },
         ),
         ("delete", NodeRequest::Delete(by_capability(&deletion(), &SESSION))),
+        ("accept", NodeRequest::Accept(by_node(&invite()))),
     ];
     let proof = vec![[0xe1; 32], [0xe2; 32]];
     let node_replies = [
@@ -287,6 +296,7 @@ pub(crate) fn statement(input: &Value) -> Outcome {
         "Receipt" => signed::<Receipt>(&encoded)?.receipt(network).map(|value| described(&value)),
         "Token" => signed::<Token>(&encoded)?.token(network).map(|value| described(&value)),
         "PutOffer" => signed::<PutOffer>(&encoded)?.offer(network, &session()).map(|value| described(&value)),
+        "InviteTerms" => signed::<InviteTerms>(&encoded)?.terms(network).map(|value| described(&value)),
         "Deletion" => signed::<Deletion>(&encoded)?.deletion(network, &session()).map(|value| described(&value)),
         other => panic!("type {other}"),
     };
@@ -332,6 +342,7 @@ pub(crate) fn statements_made() -> Vec<Made> {
                 (record.zone, record.draining) = (String::new(), true);
             }),
         ),
+        good("invite", "A node invites.", plain("InviteTerms", encode(&by_node(&invite())))),
         good("receipt", "A shard is durable.", plain("Receipt", encode(&by_node(&receipt())))),
         good("token-read", "A token for one holder.", plain("Token", encode(&by_capability(&token(), &[])))),
         good("token-renew", "A token for whoever has it.", {
@@ -357,6 +368,11 @@ pub(crate) fn statements_made() -> Vec<Made> {
         ("put-other-signer", "Signed by another key.", bound("PutOffer", encode(&by_other))),
         ("put-other-network", "Made for another network.", with(&put, "network", hexed([8; 32]))),
         ("receipt-other-signer", "A receipt in another node's name.", plain("Receipt", encode(&by_stranger))),
+        (
+            "invite-other-signer",
+            "An invite in another node's name.",
+            plain("InviteTerms", encode(&Signed::new(&invite(), &capability(), NETWORK, &[]))),
+        ),
         (
             "receipt-as-token-tag",
             "A receipt under the tag of tokens.",
