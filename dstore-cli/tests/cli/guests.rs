@@ -56,7 +56,7 @@ fn who_may_store_is_checked_where_it_is_written() {
     net.run(["node", "run", "--open", "--invite-only"]).with(2);
     net.run(["node", "run", "--allow", "me"]).with(2);
     net.run(["put", "x", "--invite", "dsi1:nonsense"]).with(2);
-    net.run(["node", "invite", "--dir", "nowhere"]).with(1);
+    net.run(["node", "invite", "--dir", "nowhere"]).with(4);
     let file = net.file("allowed", b"# mine\nnonsense\n").display().to_string();
     let error = net.run(["node", "run", "--dir", "n", "--allow-file", &file, "--registry", &net.address, "--json"]);
     assert!(text(&error.with(8).error()["message"]).contains("allowed:2"));
