@@ -1,5 +1,6 @@
 //! What the benchmarks share: sample data, processor time, the limit of the hardware, and a network of processes.
 
+pub mod attacker;
 pub mod limit;
 pub mod network;
 pub mod sample;

@@ -3,6 +3,7 @@
 //! Invariant: a role ends when the process that started it does, however that ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -44,7 +45,7 @@ async fn registry(dir: &Path) -> Result<(), Failure> {
 async fn node(dir: &Path, registry: &str) -> Result<(), Failure> {
     let node = StorageNode::builder().dir(dir).registry(registry.parse()?).capacity(1 << 40).start().await?;
     node.registered().await;
-    wait_for_parent("ready")?;
+    wait_for_parent(&node.address().to_string())?;
     Ok(())
 }
 
@@ -86,6 +87,7 @@ pub struct Network {
     address: String,
     // Ended before their folder is removed.
     roles: Vec<Role>,
+    nodes: Vec<String>,
     dir: tempfile::TempDir,
 }
 
@@ -97,18 +99,33 @@ impl Network {
     pub fn start(medium: &Path) -> Result<Self, Failure> {
         let dir = tempfile::tempdir_in(medium)?;
         let (registry, address) = Role::start(&["registry", path(&dir.path().join("registry"))?])?;
-        let mut roles = vec![registry];
+        let (mut roles, mut nodes) = (vec![registry], Vec::new());
         for index in 0..NODES {
-            let folder = dir.path().join(format!("node-{index}"));
-            roles.push(Role::start(&["node", path(&folder)?, &address])?.0);
+            let (node, address) = Role::start(&["node", path(&folder_of(dir.path(), index))?, &address])?;
+            roles.push(node);
+            nodes.push(address);
         }
-        Ok(Self { address, roles, dir })
+        Ok(Self { address, roles, nodes, dir })
     }
 
     /// The folder of its data.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Where a node listens, and its folder.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn node(&self, index: usize) -> Result<(SocketAddr, PathBuf), Failure> {
+        Ok((self.nodes[index].parse()?, folder_of(self.dir(), index)))
+    }
+
+    /// Memory of a node now, and the most that it ever was, bytes.
+    #[must_use]
+    pub fn node_memory(&self, index: usize) -> (u64, u64) {
+        usage::memory_of(&self.roles[1 + index].child.id().to_string())
     }
 
     /// A client in this process.
@@ -134,6 +151,10 @@ impl Network {
         let (_role, grown) = Role::start(&["client", what, path(self.dir())?, &self.address, path(file)?])?;
         Ok(grown.parse()?)
     }
+}
+
+fn folder_of(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("node-{index}"))
 }
 
 fn path(path: &Path) -> Result<&str, Failure> {

@@ -34,7 +34,13 @@ pub fn measure(work: impl FnOnce()) -> Duration {
 /// Memory of this process now, and the most that it ever was, bytes.
 #[must_use]
 pub fn memory() -> (u64, u64) {
-    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    memory_of("self")
+}
+
+/// The same of the process with this number.
+#[must_use]
+pub fn memory_of(process: &str) -> (u64, u64) {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());

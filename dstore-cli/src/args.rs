@@ -55,6 +55,9 @@ pub(crate) struct Common {
     /// Where the records of files are kept: local or memory [default: local]
     #[arg(long, global = true, value_name = "KIND", value_parser = ["local", "memory"], hide_possible_values = true)]
     pub(crate) ledger: Option<String>,
+    /// Invite of a node that takes shards of its guests only; may be given more than once
+    #[arg(long, global = true, value_name = "INVITE", value_delimiter = ',', value_parser = check::invite)]
+    pub(crate) invite: Vec<String>,
     /// Label of the network that nodes and clients share [default: dstore]
     #[arg(long, global = true, value_name = "LABEL")]
     pub(crate) network: Option<String>,
@@ -116,6 +119,9 @@ pub(crate) enum Command {
     /// Run or ask a storage node
     #[command(subcommand)]
     Node(Node),
+    /// Show the keys of this owner that others may know
+    #[command(subcommand)]
+    Wallet(Wallet),
     /// Run or ask a registry
     #[command(subcommand)]
     Registry(Registry),
@@ -275,6 +281,12 @@ pub(crate) enum Node {
         #[arg(value_name = "ID")]
         id: Option<dstore::id::NodeId>,
     },
+    /// Sign an invite: the first client that presents it may store shards at this node from then on
+    Invite {
+        /// For how long it can be presented
+        #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = check::duration)]
+        expires: String,
+    },
 }
 
 /// `node run`
@@ -310,6 +322,27 @@ pub(crate) struct NodeRun {
     /// Let --admin be an address that other machines can reach: they are asked for no password
     #[arg(long)]
     pub(crate) admin_public: bool,
+    /// Take shards from this key, wherever it is: `wallet transport-key` prints one's own; may be given more than once
+    #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = check::key)]
+    pub(crate) allow: Vec<String>,
+    /// Take shards from the keys in this file too, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) allow_file: Option<PathBuf>,
+    /// Take shards only from keys that are allowed or were invited, not from all of this network
+    #[arg(long, conflicts_with = "open")]
+    pub(crate) invite_only: bool,
+}
+
+/// `wallet`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Wallet {
+    /// Print the owner's address
+    Address,
+    /// Print the key that this client shows to a node, for its operator to allow
+    TransportKey {
+        /// Id of the node
+        node: dstore::id::NodeId,
+    },
 }
 
 /// `registry`
@@ -360,10 +393,20 @@ mod check {
     use std::str::FromStr;
 
     use bytesize::ByteSize;
-    use dstore::{RegistryAddr, Scheme};
+    use dstore::id::NoiseKey;
+    use dstore::{Invite, RegistryAddr, Scheme};
 
     pub(super) fn registry(text: &str) -> Result<String, String> {
         RegistryAddr::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn invite(text: &str) -> Result<String, String> {
+        Invite::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn key(text: &str) -> Result<String, String> {
+        let key = NoiseKey::from_str(text).map(|_| text.to_owned());
+        key.map_err(|_| "a key has 64 hex digits: `dstore-cli wallet transport-key` prints it".to_owned())
     }
 
     pub(super) fn scheme(text: &str) -> Result<String, String> {

@@ -91,7 +91,7 @@ impl From<Error> for Failure {
             code: error.code(),
             exit: exit_code(error.code()),
             message: message(&error),
-            hints: hint(&error).map(ToOwned::to_owned).into_iter().collect(),
+            hints: hint(&error).map(ToOwned::to_owned).into_iter().chain(key_hint(&error)).collect(),
             causes,
             retryable: error.is_retryable(),
             printed: false,
@@ -149,6 +149,17 @@ fn hint(error: &Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// What a node that does not know this client has to be told.
+fn key_hint(error: &Error) -> Option<String> {
+    let Error::NotEnoughNodes { refused, .. } = error else { return None };
+    let denied = refused.iter().find(|fault| fault.kind == FaultKind::Peer(PeerProblem::Denied))?;
+    let (node, short) = (denied.node, denied.node.short());
+    Some(format!(
+        "node {short} does not take shards from you: ask its operator for an invite (--invite), or to allow the key \
+         that this prints: dstore-cli wallet transport-key {node}"
+    ))
 }
 
 fn is_handshake(fault: &Fault) -> bool {

@@ -4,6 +4,7 @@ mod advice;
 mod args;
 mod commands;
 mod context;
+mod descriptors;
 mod destination;
 mod failure;
 mod interrupt;
@@ -73,7 +74,7 @@ fn run(arguments: Vec<OsString>, out: &mut Output) -> Result {
 
 fn home(command: &Command) -> Home {
     match command {
-        Command::Node(args::Node::Run(_)) => Home::Node,
+        Command::Node(args::Node::Run(_) | args::Node::Invite { .. }) => Home::Node,
         Command::Registry(args::Registry::Run(_)) => Home::Registry,
         Command::Dev => Home::Dev,
         _ => Home::Client,

@@ -290,6 +290,8 @@ impl Registration {
     /// Registers and stays registered until something fails.
     async fn stay(&self, failures: &mut u32) -> Result<std::convert::Infallible, LinkError> {
         let mut link = self.shared.connect(&self.address).await?;
+        // Once: a registry that is never content must not make the node sign without end.
+        let mut may_look_ahead = true;
         loop {
             let (seq, record) = self.shared.record();
             lock(&self.standing).asked = true;
@@ -299,7 +301,7 @@ impl Registration {
                 }
                 Ok(_) => return Err(LinkError::Protocol("another answer to Register")),
                 Err(LinkError::Refused(Refusal::Expired)) => {
-                    if self.look_ahead(&mut link, seq).await? {
+                    if std::mem::take(&mut may_look_ahead) && self.look_ahead(&mut link, seq).await? {
                         continue;
                     }
                     return Err(LinkError::Refused(Refusal::Expired));

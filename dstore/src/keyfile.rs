@@ -66,15 +66,23 @@ impl Owner {
 }
 
 impl ServerIdentity {
+    /// Reads the identity in a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read; [`Error::Config`] when others can read it, or it holds no identity.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        parse_identity(&read_secret(path)?)
+            .ok_or_else(|| Error::config(format!("{}: not a dstore identity file", path.display())))
+    }
+
     /// Reads the identity in a file, or makes one and writes it there, mode 0600.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Config`] when others can read the file, or it holds no identity.
     pub fn open_or_create(path: impl AsRef<Path>, rt: &Rt) -> Result<Self> {
         let path = path.as_ref();
-        match read_secret(path) {
-            Ok(text) => parse_identity(&text)
-                .ok_or_else(|| Error::config(format!("{}: not a dstore identity file", path.display()))),
+        match Self::open(path) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let identity = Self::generate(rt);
                 let signing = Zeroizing::new(hex::encode(*identity.signing().to_bytes()));
@@ -83,7 +91,7 @@ impl ServerIdentity {
                 write_secret(path, &text)?;
                 Ok(identity)
             }
-            Err(error) => Err(error),
+            read => read,
         }
     }
 }

@@ -84,8 +84,9 @@ pub use identity::ServerIdentity;
 pub use keys::Owner;
 pub use ledger::{LocalLedger, MemoryLedger};
 pub use net::{Limits, ServerHandle};
-pub use node::{NodeHandle, StorageNode, StorageNodeBuilder};
+pub use node::{Admission, NodeHandle, StorageNode, StorageNodeBuilder, Strangers};
 pub use path::FilePath;
+pub use proto::Invite;
 pub use registry::{Registry, RegistryBuilder, RegistryHandle};
 pub use scheme::{Padding, Scheme};
 

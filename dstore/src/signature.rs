@@ -27,6 +27,8 @@ pub enum Statement {
     Copy,
     /// A record copy may be read, on this connection.
     CopyQuery,
+    /// The first key that presents it may store shards at a node.
+    Invite,
 }
 
 impl Statement {
@@ -40,6 +42,7 @@ impl Statement {
             Self::Delete => b"dstore/sig/delete/v1",
             Self::Copy => b"dstore/sig/copy/v1",
             Self::CopyQuery => b"dstore/sig/copy-query/v1",
+            Self::Invite => b"dstore/sig/invite/v1",
         };
         let mut tag = [0; 32];
         tag[..name.len()].copy_from_slice(name);

@@ -29,7 +29,10 @@ fn sample(page: &str, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
 }
 
-async fn node(cluster: &Cluster, store: impl dstore::store::ShardStore + dstore::store::CopyStore) -> (HostEnv, NodeHandle) {
+async fn node(
+    cluster: &Cluster,
+    store: impl dstore::store::ShardStore + dstore::store::CopyStore,
+) -> (HostEnv, NodeHandle) {
     let env = cluster.net().host();
     let rt = Rt::new(env.clone());
     let node = StorageNode::builder()

@@ -58,6 +58,11 @@ pub(super) fn set_up(context: &Context, dir: &Path, registries: &[RegistryAddr])
     if let Some(network) = network.filter(|network| network.origin != config::Origin::Default) {
         settings.insert("network".to_owned(), toml::Value::String(network.text().to_owned()));
     }
+    for key in [&config::Key::INVITE, &config::Key::PIN] {
+        if let Some(value) = context.config.value(key) {
+            settings.insert(key.name.to_owned(), toml::Value::String(value.text().to_owned()));
+        }
+    }
     write(&dir.join(config::CONFIG_FILE), &settings)?;
     Ok(owner)
 }

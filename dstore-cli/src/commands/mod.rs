@@ -21,6 +21,7 @@ mod registry;
 mod rm;
 mod stat;
 mod status;
+mod wallet;
 
 use std::future::Future;
 
@@ -65,6 +66,8 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Check(args) => Box::pin(check::run(context, args)),
                 Command::Doctor => Box::pin(doctor::run(context)),
                 Command::Status => Box::pin(status::run(context)),
+                Command::Wallet(args) => Box::pin(async move { wallet::run(context, &args) }),
+                Command::Node(Node::Invite { expires }) => Box::pin(node::invite(context, expires)),
                 Command::Node(Node::Status { id }) => Box::pin(node::status(context, id)),
                 Command::Registry(Registry::Nodes) => Box::pin(registry::nodes(context)),
                 Command::Init => Box::pin(async { init::run(context) }),

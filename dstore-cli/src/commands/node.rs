@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use dstore::config::Key;
-use dstore::id::NodeId;
+use dstore::config::{self, Key};
+use dstore::id::{NodeId, NoiseKey};
 use dstore::rt::Rt;
-use dstore::{NodeHandle, StorageNode, StorageNodeBuilder};
+use dstore::{Admission, NodeHandle, StorageNode, StorageNodeBuilder};
 use futures_lite::future::or;
 use futures_util::future::join_all;
 
 use super::registry::{admin_note, serve_until, size};
 use crate::advice;
 use crate::context::Context;
+use crate::descriptors;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::settings_file::create_folder;
-use crate::shape::{Info, Node, Nodes, Ready};
+use crate::shape::{Info, InviteDocument, Node, Nodes, Ready};
 use crate::table::{Align, table};
 use crate::text;
 
@@ -95,10 +96,52 @@ fn builder(context: &Context) -> Result<StorageNodeBuilder> {
     if config.is_on(&Key::ADMIN_PUBLIC)? {
         node = node.admin_public();
     }
-    if config.is_on(&Key::OPEN)? {
-        node = node.open_to_strangers();
+    node = node.admission(match (config.is_on(&Key::OPEN)?, config.is_on(&Key::INVITE_ONLY)?) {
+        (true, true) => return Err(Failure::new("config", "open and invite_only are both set: keep one")),
+        (true, false) => Admission::Open,
+        (false, true) => Admission::Invited,
+        (false, false) => Admission::Private,
+    });
+    for key in allowed(context)? {
+        node = node.allow(key);
     }
-    Ok(node)
+    let limits = descriptors::prepare(config::limits(config)?, &context.out);
+    Ok(config::node_limits(config, node.limits(limits))?)
+}
+
+/// The keys that are allowed, by name and in the file.
+fn allowed(context: &Context) -> Result<Vec<NoiseKey>> {
+    let mut keys = context.config.list(&Key::ALLOW, str::parse)?;
+    let Some(path) = context.config.value(&Key::ALLOW_FILE) else { return Ok(keys) };
+    let path = path.text();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io(format!("cannot read {path}"), error))?;
+    for (number, line) in text.lines().enumerate() {
+        // What follows the key is the operator's note.
+        let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else { continue };
+        let key = word.parse().map_err(|_| {
+            Failure::new("config", format!("{path}:{}: not a transport key: 64 hex digits", number + 1))
+                .hint("`dstore-cli wallet transport-key NODE` prints it to its owner")
+        })?;
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+/// Prints an invite by the node in the folder.
+pub(crate) async fn invite(context: &Context, expires: String) -> Result {
+    let lasts = humantime::parse_duration(&expires).map_err(|error| Failure::usage(error.to_string()))?;
+    let mut node = StorageNode::builder().dir(&context.dir);
+    if let Some(network) = context.config.value(&Key::NETWORK) {
+        node = node.network(network.text());
+    }
+    let invite = node.invite(lasts).await.map_err(|error| {
+        Failure::from(error).hint("name the folder of a node that has run with --dir: dstore-cli node run makes one")
+    })?;
+    if context.out.json {
+        return context.out.document(&InviteDocument { schema: "dstore.invite/1", invite: invite.to_string() });
+    }
+    context.out.note(&format!("whoever presents it first, within {expires}, may store shards here from then on:"));
+    context.out.line(&invite.to_string())
 }
 
 /// Ready when a registry lists the node. Until then, says now and then why none does.

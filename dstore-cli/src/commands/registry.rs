@@ -6,12 +6,13 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 use dstore::Registry;
-use dstore::config::Key;
+use dstore::config::{self, Key};
 use futures_lite::future::or;
 
 use super::status::{node_table, nodes_document};
 use crate::advice;
 use crate::context::Context;
+use crate::descriptors;
 use crate::failure::Result;
 use crate::interrupt::Interrupt;
 use crate::settings_file::create_folder;
@@ -42,7 +43,8 @@ pub(crate) async fn run(context: &Context, interrupt: &mut Interrupt) -> Result 
     if config.is_on(&Key::ADMIN_PUBLIC)? {
         registry = registry.admin_public();
     }
-    let registry = registry.start().await?;
+    let limits = descriptors::prepare(config::limits(config)?, &context.out);
+    let registry = config::registry_limits(config, registry.limits(limits))?.start().await?;
     admin_note(context, registry.admin_address());
     let address = registry.registry_address().to_string();
     if context.out.json {

@@ -28,7 +28,9 @@ pub(crate) async fn run(context: &Context) -> Result {
         .map(|address| {
             let address = address.to_string();
             let message = unreachable(&address);
-            RegistryState { address, reachable: message.is_none(), message }
+            let odd = network.iter().flat_map(|network| &network.odd).find(|(name, _)| *name == address);
+            let reachable = message.is_none();
+            RegistryState { address, reachable, message: message.or(odd.map(|(_, what)| what.clone())) }
         })
         .collect();
     let (nodes, active, required) = match &network {
@@ -69,7 +71,7 @@ fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Ne
         let place = registry.address.rsplit('@').next().unwrap_or(&registry.address);
         let state = match &registry.message {
             None => "ok".to_owned(),
-            Some(why) => format!("unreachable: {why}"),
+            Some(why) => format!("unreachable: {}", text::harmless(why)),
         };
         lines.push(format!("registry   {place}   {state}"));
     }

@@ -12,4 +12,4 @@ pub(crate) use event::{ErrorEvent, ExitError, ResultEvent, StatusEvent, WarningE
 pub(crate) use file::{Changed, List, Stat};
 pub(crate) use network::{Info, LedgerState, Node, Nodes, Ready, RegistryState, Status};
 pub(crate) use recover::{Recover, state};
-pub(crate) use setup::{ConfigDocument, Demo, DemoShard, Init, Setting};
+pub(crate) use setup::{ConfigDocument, Demo, DemoShard, Init, InviteDocument, Keys, Setting};

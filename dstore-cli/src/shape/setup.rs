@@ -15,6 +15,30 @@ pub(crate) struct Init {
     pub(crate) registry: Vec<String>,
 }
 
+/// `dstore.keys/1`
+#[derive(Debug, Serialize)]
+pub(crate) struct Keys {
+    /// Its name.
+    pub(crate) schema: &'static str,
+    /// The owner's address.
+    pub(crate) address: String,
+    /// The node that the key is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
+    /// The key that is shown to that node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transport_key: Option<String>,
+}
+
+/// `dstore.invite/1`
+#[derive(Debug, Serialize)]
+pub(crate) struct InviteDocument {
+    /// Its name.
+    pub(crate) schema: &'static str,
+    /// What is to be handed to the guest.
+    pub(crate) invite: String,
+}
+
 /// `dstore.config/1`
 #[derive(Debug, Serialize)]
 pub(crate) struct ConfigDocument {

@@ -38,7 +38,7 @@ fn usage_errors_are_json_too_when_json_is_asked_for() {
 
 #[test]
 fn commands_that_do_not_exist_yet_are_not_there() {
-    for absent in ["repair", "watch", "recover", "contract", "wallet"] {
+    for absent in ["repair", "watch", "contract"] {
         run_alone([absent]).with(2);
     }
     run_alone(["ls", "--ledger", "ethereum"]).with(2);

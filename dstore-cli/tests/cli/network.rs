@@ -129,6 +129,11 @@ impl Node {
         files_below(&self.dir.join("shards"))
     }
 
+    /// Allows a key from its next start on.
+    pub(crate) fn allow(&mut self, key: &str) {
+        self.options.extend(["--allow".to_owned(), key.to_owned()]);
+    }
+
     /// Flips one bit in the middle of every shard file.
     pub(crate) fn corrupt(&self) {
         let files = self.shard_files();

@@ -188,6 +188,67 @@ fn a_node_whose_clock_was_set_back_goes_past_its_own_older_record() {
     });
 }
 
+/// A registry that refuses every record as too old, and shows the newest it was given.
+struct NeverContent {
+    asked: std::sync::atomic::AtomicUsize,
+    newest: Mutex<Option<Signed<NodeRecord>>>,
+}
+
+impl Service for NeverContent {
+    fn serve(self: Arc<Self>, mut link: Link, serving: Serving) -> BoxFuture<'static, ()> {
+        use crate::proto::{ListedNode, decode, encode};
+        Box::pin(async move {
+            while let Some(request) = serving.next(&mut link).await {
+                match decode("request", &request).expect("a node speaks well") {
+                    RegistryRequest::Register(record) => {
+                        self.asked.fetch_add(1, Ordering::SeqCst);
+                        *lock(&self.newest) = Some(record);
+                        link.writer.abort(Refusal::Expired);
+                    }
+                    _ => {
+                        let record = lock(&self.newest).clone().expect("it registered first");
+                        let heartbeat = Heartbeat::default();
+                        let last_seen = Timestamp::default();
+                        let nodes = vec![ListedNode { record, state: NodeState::Active, last_seen, heartbeat }];
+                        link.writer.control(&encode(&RegistryReply::Nodes { nodes, required: 3 }));
+                    }
+                }
+                if link.writer.flush().await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+}
+
+#[test]
+fn a_registry_that_is_never_content_does_not_make_a_node_sign_without_end_nor_leave_another() {
+    block_on(async {
+        let (good, node) = (registry().await, Node::new().await);
+        let identity = ServerIdentity::generate(&node.rt);
+        let me = Identity {
+            id: identity.id(),
+            transport: identity.transport().clone(),
+            role: Role::Registry,
+            network: network_id("dstore"),
+        };
+        let listener = node.rt.listen("127.0.0.1:0").await.expect("a free port");
+        let never = Arc::new(NeverContent { asked: 0.into(), newest: Mutex::default() });
+        let server = start(&node.rt, listener, me, Limits::default(), never.clone());
+        let endpoint = server.address().to_string();
+        let bad = RegistryAddr { id: identity.id(), noise_key: identity.noise_key(), endpoint };
+        let announcer = node.announce(&[bad, good.registry_address()]);
+        announcer.registered().await;
+        until(&good, Some(NodeState::Active)).await;
+        while announcer.last_error().is_none() {
+            futures_lite::future::yield_now().await;
+        }
+        // Its record, and the one that went past it: then it waits.
+        assert_eq!(never.asked.load(Ordering::SeqCst), 2);
+        assert_eq!(good.nodes().len(), 1);
+    });
+}
+
 /// The seq of the node's record, as the registry tells a client.
 async fn known_seq(node: &Node, registry: &RegistryHandle) -> Option<u64> {
     let (dialer, key) = (Dialer::new(node.rt.clone(), DIAL_TIMEOUT), TransportKey::new(node.rt.random()));

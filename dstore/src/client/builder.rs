@@ -1,5 +1,6 @@
 //! The settings of a client.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use super::Client;
 use super::note::SharedJournal;
 use crate::address::RegistryAddr;
 use crate::error::{Error, Result};
-use crate::id::NetworkId;
+use crate::id::{NetworkId, NodeId};
 use crate::journal::Journal;
 use crate::keys::{Owner, network_id};
 use crate::ledger::Ledger;
 use crate::placement::nodes_needed;
+use crate::proto::Invite;
 use crate::rt::Rt;
 use crate::scheme::{Padding, Scheme};
 
@@ -22,6 +24,7 @@ pub struct ClientBuilder {
     pub(super) settings: Settings,
     owner: Option<Owner>,
     ledger: Option<Arc<dyn Ledger>>,
+    invites: Vec<Invite>,
     rt: Rt,
 }
 
@@ -38,6 +41,9 @@ pub(crate) struct Settings {
     pub(crate) hedge_after: Duration,
     pub(crate) journal: SharedJournal,
     pub(crate) resume: bool,
+    /// Only these take new shards, unless there are none.
+    pub(crate) pins: HashSet<NodeId>,
+    pub(crate) invites: HashMap<NodeId, Invite>,
 }
 
 /// The least memory with which a transfer works, bytes.
@@ -57,7 +63,10 @@ impl Default for ClientBuilder {
                 hedge_after: Duration::from_secs(1),
                 journal: None,
                 resume: true,
+                pins: HashSet::new(),
+                invites: HashMap::new(),
             },
+            invites: Vec::new(),
             owner: None,
             ledger: None,
             rt: Rt::default(),
@@ -147,6 +156,19 @@ impl ClientBuilder {
         self
     }
 
+    /// Only these nodes take new shards; call it again for more. Default: all that the registries list. Tolerance counts
+    /// nodes by their ids, and ids cost nothing: whoever does not trust the registries names the nodes.
+    pub fn pin(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        self.settings.pins.extend(nodes);
+        self
+    }
+
+    /// An invite of a node, presented when that node does not know this client yet; call it again for more.
+    pub fn invite(mut self, invite: Invite) -> Self {
+        self.invites.push(invite);
+        self
+    }
+
     /// The environment: clock, tasks, sockets. Default: the machine's own.
     pub fn rt(mut self, rt: Rt) -> Self {
         self.rt = rt;
@@ -157,9 +179,10 @@ impl ClientBuilder {
     /// What earlier clients left in the journal is settled in the background.
     ///
     /// # Errors
-    /// [`Error::Config`] when owner or ledger is missing, or no number of nodes can tolerate what is asked;
+    /// [`Error::Config`] when owner or ledger is missing, an invite is not of this network, or no number of nodes can
+    /// tolerate what is asked;
     /// what [`Ledger::health`] says of a ledger that cannot be used.
-    pub async fn connect(self) -> Result<Client> {
+    pub async fn connect(mut self) -> Result<Client> {
         let owner = self.owner.ok_or_else(|| Error::config("a client needs an owner: ClientBuilder::owner"))?;
         let ledger = self.ledger.ok_or_else(|| Error::config("a client needs a ledger: ClientBuilder::ledger"))?;
         let Settings { scheme, tolerate, .. } = self.settings;
@@ -168,6 +191,14 @@ impl ClientBuilder {
                 "scheme {scheme} cannot survive the loss of {tolerate} nodes: tolerate 1 to {}",
                 scheme.parity()
             )));
+        }
+        for invite in self.invites {
+            let terms = invite.terms(self.settings.network).ok_or_else(|| {
+                Error::config(
+                    "an invite is not genuine, or is one to another network: check it and the network's label",
+                )
+            })?;
+            self.settings.invites.insert(terms.node, invite);
         }
         Ok(Client::start(self.settings, owner, ledger, self.rt))
     }

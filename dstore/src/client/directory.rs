@@ -2,7 +2,7 @@
 //!
 //! Invariant: a registry can hide nodes and add its own; it cannot forge, change or age one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::keys::Owner;
 use crate::manifest::NodePlace;
 use crate::net::{Dialer, LinkError, RegistryLink};
 use crate::placement::Candidate;
-use crate::proto::{ListedNode, NodeRecord, NodeState, RegistryReply, RegistryRequest, Signed};
+use crate::proto::{ListedNode, MAX_LISTED, NodeRecord, NodeState, RegistryReply, RegistryRequest, Signed};
 use crate::rt::Rt;
 
 /// Time to reach a registry.
@@ -35,6 +35,15 @@ pub(crate) struct Directory {
     timeout: Duration,
     registries: Vec<Registry>,
     known: Mutex<HashMap<NodeId, (Signed<NodeRecord>, NodeRecord)>>,
+    pins: HashSet<NodeId>,
+    avoided: Mutex<HashMap<NodeId, Avoided>>,
+}
+
+/// A node that could not be reached lately.
+#[derive(Debug, Clone, Copy)]
+struct Avoided {
+    failures: u32,
+    until: Duration,
 }
 
 struct Registry {
@@ -47,8 +56,18 @@ struct Registry {
 struct Slot {
     /// An idle link, and since when.
     link: Option<(RegistryLink, Duration)>,
-    /// Why there was no answer the last time, and when.
+    /// Why there was no answer the last time, and until when it is not asked again.
     failed: Option<(Arc<LinkError>, Duration)>,
+    /// How often in a row there was none.
+    failures: u32,
+}
+
+impl Slot {
+    fn fail(&mut self, error: Arc<LinkError>, now: Duration) {
+        let rest = RESTED.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST_REST);
+        self.failures += 1;
+        self.failed = Some((error, now + rest));
+    }
 }
 
 impl std::fmt::Debug for Registry {
@@ -80,12 +99,18 @@ impl Candidate for UploadNode {
 
 /// A link that was silent for so long is not used again: a registry may have closed it.
 const FRESH: Duration = Duration::from_secs(30);
-/// A registry that failed to answer is not asked again for so long: it would cost every shard its time.
+/// A registry that failed to answer is not asked again for so long, and for twice as long each time it fails again: it
+/// would cost every shard its time.
 const RESTED: Duration = Duration::from_secs(5);
-/// Once one registry has answered, the others get so long.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// A node that could not be reached is the last choice for new shards for so long, twice as long each time.
+const AVOIDED: Duration = Duration::from_secs(30);
+const LONGEST_AVOIDED: Duration = Duration::from_secs(600);
+/// Once the registries that have answered say enough, the others get so long.
 const GRACE: Duration = Duration::from_secs(1);
 /// A registry offers no more nodes to one upload, and so cannot ask for more.
 const MAX_REQUIRED: u32 = 256;
+const MAX_OFFERED: usize = 256;
 
 impl Directory {
     pub(crate) fn new(rt: &Rt, settings: &Settings, owner: &Owner) -> Self {
@@ -99,6 +124,8 @@ impl Directory {
             timeout: settings.timeout,
             registries: settings.registries.iter().map(registry).collect(),
             known: Mutex::default(),
+            pins: settings.pins.clone(),
+            avoided: Mutex::default(),
         }
     }
 
@@ -122,18 +149,18 @@ impl Directory {
     async fn ask_once(&self, registry: &Registry, request: &RegistryRequest) -> Result<RegistryReply, Arc<LinkError>> {
         let mut slot = registry.slot.lock().await;
         // Those who waited for the slot while another one's attempt failed are told the same, and do not wait once more.
-        if let Some((error, at)) = &slot.failed
-            && self.rt.uptime().saturating_sub(*at) < RESTED
+        if let Some((error, until)) = &slot.failed
+            && self.rt.uptime() < *until
         {
             return Err(error.clone());
         }
         slot.failed = None;
         let reply = self.exchange(registry, &mut slot, request).await.map_err(Arc::new);
-        if let Err(error) = &reply
-            && !matches!(**error, LinkError::Refused(_))
-            && !error.is_busy()
-        {
-            slot.failed = Some((error.clone(), self.rt.uptime()));
+        match &reply {
+            Err(error) if !matches!(**error, LinkError::Refused(_)) && !error.is_busy() => {
+                slot.fail(error.clone(), self.rt.uptime());
+            }
+            _ => slot.failures = 0,
         }
         reply
     }
@@ -166,11 +193,16 @@ impl Directory {
         Ok(reply)
     }
 
-    /// Asks every registry at once; those that are much slower than the first answer count as failed. The errors name theirs.
-    async fn ask_all(&self, request: &RegistryRequest) -> Vec<Result<RegistryReply, Error>> {
+    /// Asks every registry at once. Once the answers are `enough`, those that are much slower count as failed, and until
+    /// then all are waited for: an honest one may be the slowest. The errors name theirs.
+    async fn ask_all(
+        &self,
+        request: &RegistryRequest,
+        enough: impl Fn(&[Option<Reply>]) -> bool,
+    ) -> Vec<Result<RegistryReply, Error>> {
         let ask = |(place, registry)| async move { (place, self.ask(registry, request).await) };
         let mut running: FuturesUnordered<_> = self.registries.iter().enumerate().map(ask).collect();
-        let mut replies: Vec<_> = self.registries.iter().map(|_| None).collect();
+        let mut replies: Vec<Option<Reply>> = self.registries.iter().map(|_| None).collect();
         let mut until = None;
         loop {
             let next = match until {
@@ -181,21 +213,21 @@ impl Directory {
                 }
             };
             let Some((place, reply)) = next else { break };
-            if reply.is_ok() && until.is_none() {
+            replies[place] = Some(reply);
+            if until.is_none() && enough(&replies) {
                 until = Some(self.rt.uptime() + GRACE);
             }
-            replies[place] = Some(reply);
         }
         // Ends the attempts that are still under way, and frees their slots.
         drop(running);
         let late = |registry: &Registry| {
             let error = Arc::new(LinkError::Stalled(GRACE));
             if let Some(mut slot) = registry.slot.try_lock() {
-                slot.failed = Some((error.clone(), self.rt.uptime()));
+                slot.fail(error.clone(), self.rt.uptime());
             }
             error
         };
-        let told = |(registry, reply): (&Registry, Option<Result<RegistryReply, Arc<LinkError>>>)| {
+        let told = |(registry, reply): (&Registry, Option<Reply>)| {
             reply.unwrap_or_else(|| Err(late(registry))).map_err(|error| Error::Peer {
                 peer: format!("registry at {}", registry.address.endpoint),
                 problem: error.problem(),
@@ -239,8 +271,12 @@ impl Directory {
 
     /// Where a node is, as the registries say now.
     pub(crate) async fn look_up(&self, id: NodeId) -> Option<NodePlace> {
-        let replies = self.ask_all(&RegistryRequest::Lookup(vec![id])).await;
-        let listed = replies.into_iter().flatten().flat_map(listed_nodes);
+        // One that lists nothing does not say that there is nothing.
+        let enough = |replies: &[Option<Reply>]| {
+            answered(replies).any(|reply| matches!(reply, RegistryReply::Nodes { nodes, .. } if !nodes.is_empty()))
+        };
+        let replies = self.ask_all(&RegistryRequest::Lookup(vec![id]), enough).await;
+        let listed = replies.into_iter().flatten().flat_map(|reply| listed_nodes(reply, 1));
         let records = listed.filter_map(|node| self.check(&node.record)).filter(|record| record.id == id);
         records.max_by_key(|record| record.seq).map(|record| node_place(&record))
     }
@@ -260,55 +296,92 @@ impl Directory {
         Ok(places)
     }
 
-    /// The nodes that can take new shards, in random order; at least `needed`.
+    /// A node could not be reached: for a while it is the last choice for new shards.
+    pub(crate) fn avoid(&self, node: NodeId) {
+        let now = self.rt.uptime();
+        let mut avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        if avoided.len() >= MAX_KNOWN {
+            avoided.retain(|_, avoided| avoided.until > now);
+        }
+        let known = avoided.entry(node).or_insert(Avoided { failures: 0, until: now });
+        // Attempts that were made together count once.
+        if known.until <= now {
+            let long = AVOIDED.saturating_mul(1_u32.checked_shl(known.failures).unwrap_or(u32::MAX));
+            (known.failures, known.until) = (known.failures + 1, now + long.min(LONGEST_AVOIDED));
+        }
+    }
+
+    /// A node was reached.
+    pub(crate) fn trust(&self, node: NodeId) {
+        self.avoided.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+    }
+
+    fn is_avoided(&self, node: NodeId) -> bool {
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        avoided.get(&node).is_some_and(|avoided| avoided.until > self.rt.uptime())
+    }
+
+    /// The nodes that can take new shards, at least `needed`: in random order, those of each registry in turn, and those
+    /// that could not be reached lately last.
     ///
     /// # Errors
     /// [`Error::NotEnoughNodes`]; [`Error::Config`] without any registry; the last one's error when none answers.
     pub(crate) async fn upload_nodes(&self, needed: usize) -> Result<Vec<UploadNode>> {
         self.any_registry()?;
-        let mut nodes: HashMap<NodeId, UploadNode> = HashMap::new();
-        let (mut failed, mut answered, mut active) = (None, false, 0);
-        let mut named = Vec::new();
-        for reply in self.ask_all(&RegistryRequest::ListForUpload).await {
+        // How many there are in all is not known before their records are checked: this is where waiting begins to end.
+        let enough = |replies: &[Option<Reply>]| {
+            let listed = |reply: &RegistryReply| match reply {
+                RegistryReply::Nodes { nodes, .. } => nodes.len(),
+                _ => 0,
+            };
+            answered(replies).map(listed).max().unwrap_or(0) >= needed
+        };
+        let (mut failed, mut has_answer, mut active) = (None, false, 0);
+        let (mut named, mut lists) = (Vec::new(), Vec::new());
+        for reply in self.ask_all(&RegistryRequest::ListForUpload, enough).await {
             match reply {
                 Err(error) => failed = Some(error),
                 Ok(RegistryReply::NotEnough { active: found, required: wanted }) => {
-                    answered = true;
+                    has_answer = true;
                     active = active.max(capped(found));
                     named.push(wanted);
                 }
                 Ok(reply) => {
-                    answered = true;
+                    has_answer = true;
                     if let RegistryReply::Nodes { required, .. } = &reply {
                         named.push(*required);
                     }
-                    for listed in listed_nodes(reply) {
-                        if let Some(record) = self.check(&listed.record).filter(|record| !record.draining) {
-                            let node = UploadNode {
-                                place: node_place(&record),
-                                free: listed.heartbeat.free,
-                                zone: record.zone,
-                            };
-                            nodes.insert(node.place.id, node);
-                        }
-                    }
+                    lists.push(self.offered(reply));
                 }
             }
         }
-        if let (false, Some(error)) = (answered, failed) {
+        if let (false, Some(error)) = (has_answer, failed) {
             return Err(error);
         }
+        let mut nodes = take_turns(lists);
         let required = required(needed, &named);
         if nodes.len() < required {
             let active = active.max(nodes.len());
             return Err(Error::NotEnoughNodes { active, needed: required, refused: Vec::new() });
         }
-        let mut nodes: Vec<UploadNode> = nodes.into_values().collect();
-        nodes.sort_unstable_by_key(|node| node.place.id);
+        nodes.sort_by_key(|node| self.is_avoided(node.place.id));
+        Ok(nodes)
+    }
+
+    /// The nodes of one list that can take new shards, in random order.
+    fn offered(&self, reply: RegistryReply) -> Vec<UploadNode> {
+        let mut nodes = Vec::new();
+        for listed in listed_nodes(reply, MAX_OFFERED).iter().filter(|listed| listed.state == NodeState::Active) {
+            let Some(record) = self.check(&listed.record).filter(|record| !record.draining) else { continue };
+            if self.pins.is_empty() || self.pins.contains(&record.id) {
+                let place = node_place(&record);
+                nodes.push(UploadNode { place, free: listed.heartbeat.free, zone: record.zone });
+            }
+        }
         for at in (1..nodes.len()).rev() {
             nodes.swap(at, self.rt.below(at + 1));
         }
-        Ok(nodes)
+        nodes
     }
 
     fn any_registry(&self) -> Result<()> {
@@ -328,9 +401,10 @@ impl Directory {
         self.any_registry()?;
         let mut nodes: HashMap<NodeId, NodeStatus> = HashMap::new();
         let mut named = Vec::new();
-        let mut unreachable = Vec::new();
+        let (mut unreachable, mut odd) = (Vec::new(), Vec::new());
         let mut failed = None;
-        for (registry, reply) in self.registries.iter().zip(self.ask_all(&RegistryRequest::ListAll).await) {
+        let enough = |replies: &[Option<Reply>]| answered(replies).next().is_some();
+        for (registry, reply) in self.registries.iter().zip(self.ask_all(&RegistryRequest::ListAll, enough).await) {
             match reply {
                 Err(error) => {
                     unreachable.push((registry.address.to_string(), error.to_string()));
@@ -340,13 +414,21 @@ impl Directory {
                     if let RegistryReply::Nodes { required, .. } = &reply {
                         named.push(*required);
                     }
-                    for listed in listed_nodes(reply) {
-                        let Some(record) = self.check(&listed.record) else { continue };
+                    let mut bad = 0_usize;
+                    for listed in listed_nodes(reply, MAX_LISTED) {
+                        let Some(record) = self.check(&listed.record) else {
+                            bad += 1;
+                            continue;
+                        };
                         let status = node_status(record, &listed);
-                        let newer = nodes.get(&status.id).is_none_or(|known| known.last_seen < status.last_seen);
-                        if newer {
-                            nodes.insert(status.id, status);
+                        match nodes.get_mut(&status.id) {
+                            Some(known) => merge(known, status),
+                            None => drop(nodes.insert(status.id, status)),
                         }
+                    }
+                    if bad > 0 {
+                        let what = format!("{bad} of the nodes that it lists have no genuine and current record");
+                        odd.push((registry.address.to_string(), what));
                     }
                 }
             }
@@ -357,7 +439,7 @@ impl Directory {
                 let mut nodes: Vec<NodeStatus> = nodes.into_values().collect();
                 nodes.sort_unstable_by_key(|node| node.id);
                 let active = nodes.iter().filter(|node| node.state == NodeState::Active).count();
-                Ok(Network { nodes, active, required: required(0, &named), unreachable })
+                Ok(Network { nodes, active, required: required(0, &named), unreachable, odd })
             }
         }
     }
@@ -372,10 +454,48 @@ fn capped(count: u32) -> usize {
     usize::try_from(count.min(MAX_REQUIRED)).unwrap_or(0)
 }
 
-fn listed_nodes(reply: RegistryReply) -> Vec<ListedNode> {
+/// What one registry said, or why it did not.
+type Reply = Result<RegistryReply, Arc<LinkError>>;
+
+fn answered(replies: &[Option<Reply>]) -> impl Iterator<Item = &RegistryReply> {
+    replies.iter().flatten().filter_map(|reply| reply.as_ref().ok())
+}
+
+/// The first nodes of a list: one that is too long costs no more time than a good one.
+fn listed_nodes(reply: RegistryReply, limit: usize) -> Vec<ListedNode> {
     match reply {
-        RegistryReply::Nodes { nodes, .. } => nodes,
+        RegistryReply::Nodes { mut nodes, .. } => {
+            nodes.truncate(limit);
+            nodes
+        }
         _ => Vec::new(),
+    }
+}
+
+/// One node of each list after another, so that a long list does not drown a short one.
+fn take_turns(lists: Vec<Vec<UploadNode>>) -> Vec<UploadNode> {
+    let (mut nodes, mut seen) = (Vec::new(), HashSet::new());
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    while !lists.is_empty() {
+        lists.retain_mut(|list| match list.find(|node| !seen.contains(&node.place.id)) {
+            Some(node) => {
+                seen.insert(node.place.id);
+                nodes.push(node);
+                true
+            }
+            None => false,
+        });
+    }
+    nodes
+}
+
+/// Adds what another registry says of a node: what was heard last counts, and who is active at one is active.
+fn merge(known: &mut NodeStatus, other: NodeStatus) {
+    let state = if [known.state, other.state].contains(&NodeState::Active) { NodeState::Active } else { other.state };
+    if known.last_seen < other.last_seen {
+        *known = NodeStatus { state, ..other };
+    } else if state == NodeState::Active {
+        known.state = state;
     }
 }
 

@@ -45,7 +45,7 @@ use futures_util::stream::BoxStream;
 use tracing::Instrument;
 
 use crate::error::{Error, Result};
-use crate::id::{NodeId, OwnerId};
+use crate::id::{NodeId, NoiseKey, OwnerId};
 use crate::keys::Owner;
 use crate::ledger::Ledger;
 use crate::net::LinkError;
@@ -150,6 +150,8 @@ pub struct Network {
     pub required: usize,
     /// Registries that could not be asked, and why.
     pub unreachable: Vec<(String, String)>,
+    /// Registries that answered, and what is odd about the answer.
+    pub odd: Vec<(String, String)>,
 }
 
 impl Client {
@@ -181,6 +183,13 @@ impl Client {
     #[must_use]
     pub fn owner(&self) -> OwnerId {
         self.0.owner.id()
+    }
+
+    /// The key that this client shows to the node, and to no other: what its operator lets in with
+    /// [`StorageNodeBuilder::allow`](crate::StorageNodeBuilder::allow).
+    #[must_use]
+    pub fn transport_key(&self, node: NodeId) -> NoiseKey {
+        self.0.owner.transport_key(node).public_key()
     }
 
     /// Stores bytes, a file or a reader at `path`. Await it, or give it options first.

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
 use super::Settings;
-use super::directory::Directory;
+use super::directory::{Directory, UploadNode};
+use crate::error::Result;
 use crate::id::{NetworkId, NodeId};
 use crate::keys::Owner;
 use crate::manifest::NodePlace;
 use crate::net::{Dialer, Link, LinkError};
 use crate::noise::{Expected, Role};
-use crate::proto::{MAX_CONTROL_LEN, NodeReply, NodeRequest, decode, encode};
+use crate::proto::{Invite, MAX_CONTROL_LEN, NodeReply, NodeRequest, Refusal, decode, encode};
 use crate::rt::Rt;
 
 /// A node closes a connection after 60 s without a request: ours are not used after half of that.
@@ -21,6 +24,8 @@ const KEPT_PER_NODE: usize = 6;
 /// Pauses before a busy node is asked again.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A node that is silent for so long is no reason to wait for it alone.
+const SILENCE: Duration = Duration::from_millis(500);
 /// Time to reach a node: long enough for two lost packets.
 const CONNECT: Duration = Duration::from_secs(8);
 
@@ -33,6 +38,8 @@ pub(crate) struct Pool {
     network: NetworkId,
     timeout: Duration,
     directory: Arc<Directory>,
+    /// Invites, and what became of those that were presented.
+    invites: HashMap<NodeId, (Invite, async_lock::Mutex<Option<bool>>)>,
     idle: Mutex<HashMap<NodeId, Vec<Idle>>>,
 }
 
@@ -64,6 +71,11 @@ impl Pool {
             network: settings.network,
             timeout: settings.timeout,
             directory,
+            invites: settings
+                .invites
+                .iter()
+                .map(|(node, invite)| (*node, (invite.clone(), async_lock::Mutex::default())))
+                .collect(),
             idle: Mutex::default(),
         }
     }
@@ -103,8 +115,92 @@ impl Pool {
     async fn connect(&self, node: &NodePlace) -> Result<Lease, LinkError> {
         let local = self.owner.transport_key(node.id);
         let expected = Expected { id: node.id, noise_key: node.noise_key, role: Role::Node, network: self.network };
-        let link = self.dialer.connect(&node.hint, &local, &expected).await?;
-        Ok(Lease { link, reused: false })
+        let connected = self.dialer.connect(&node.hint, &local, &expected).await;
+        match &connected {
+            Ok(_) => self.directory.trust(node.id),
+            Err(error) if error.is_busy() => {}
+            Err(_) => self.directory.avoid(node.id),
+        }
+        Ok(Lease { link: connected?, reused: false })
+    }
+
+    /// The nodes that can take new shards, those that can be reached now before others: `wanted` of them, if there are.
+    ///
+    /// A registry may list nodes that are gone. They must not cost a put the time of a connection each: a spare is tried
+    /// beside each one that is silent.
+    ///
+    /// # Errors
+    /// As [`Directory::upload_nodes`].
+    pub(crate) async fn upload_nodes(&self, needed: usize, wanted: usize) -> Result<Vec<UploadNode>> {
+        let mut nodes = self.directory.upload_nodes(needed).await?;
+        let tried = self.try_nodes(&nodes, needed, wanted).await;
+        let is_reached = |node: &UploadNode| tried.get(&node.place.id) == Some(&true);
+        if nodes.iter().filter(|node| is_reached(node)).count() >= needed {
+            nodes.retain(|node| tried.get(&node.place.id) != Some(&false));
+        }
+        nodes.sort_by_key(|node| !is_reached(node));
+        Ok(nodes)
+    }
+
+    /// Which of the first nodes can be reached: tries more of them until `wanted` can, or at least `needed` in a while.
+    async fn try_nodes(&self, nodes: &[UploadNode], needed: usize, wanted: usize) -> HashMap<NodeId, bool> {
+        let mut spare = nodes.iter();
+        let mut tried: HashMap<NodeId, bool> = HashMap::new();
+        let try_one = |node| async move { (node, self.reach(node).await) };
+        let mut running: FuturesUnordered<_> = spare.by_ref().take(wanted).map(|node| try_one(&node.place)).collect();
+        loop {
+            let next = self.rt.timeout(SILENCE, running.next()).await;
+            let reached = tried.values().filter(|reached| **reached).count();
+            match next {
+                Ok(None) => return tried,
+                Ok(Some((node, true))) => {
+                    tried.insert(node.id, true);
+                    if reached + 1 >= wanted {
+                        return tried;
+                    }
+                }
+                Ok(Some((node, false))) => {
+                    tried.insert(node.id, false);
+                    running.extend(spare.next().map(|node| try_one(&node.place)));
+                }
+                Err(_) => {
+                    let more: Vec<_> = spare.by_ref().take(wanted - reached).map(|node| try_one(&node.place)).collect();
+                    if more.is_empty() && reached >= needed {
+                        // Whoever is silent still is the last choice of the next put too.
+                        let begun = nodes.len() - spare.len();
+                        for node in nodes[..begun].iter().filter(|node| !tried.contains_key(&node.place.id)) {
+                            self.directory.avoid(node.place.id);
+                        }
+                        tried.extend(
+                            nodes[..begun]
+                                .iter()
+                                .map(|node| node.place.id)
+                                .filter(|id| !tried.contains_key(id))
+                                .map(|id| (id, false))
+                                .collect::<Vec<_>>(),
+                        );
+                        return tried;
+                    }
+                    running.extend(more);
+                }
+            }
+        }
+    }
+
+    /// Whether a node can be reached now; the link is kept.
+    async fn reach(&self, node: &NodePlace) -> bool {
+        let now = self.rt.uptime();
+        let is_fresh = |links: &Vec<Idle>| links.iter().any(|kept| now.saturating_sub(kept.since) < FRESH);
+        if self.idle().get(&node.id).is_some_and(is_fresh) {
+            return true;
+        }
+        match self.connect(&self.directory.newest(node)).await {
+            Ok(lease) => {
+                self.give_back(node.id, lease);
+                true
+            }
+            Err(error) => error.is_busy(),
+        }
     }
 
     /// Gives back a link between two requests.
@@ -128,7 +224,7 @@ impl Pool {
         make: impl Fn(&Link) -> NodeRequest,
         body: Option<&[u8]>,
     ) -> Result<(NodeReply, Lease), LinkError> {
-        let mut patience = self.patience();
+        let (mut patience, mut invited) = (self.patience(), false);
         loop {
             let error = match self.lease(node).await {
                 Err(error) => error,
@@ -137,8 +233,14 @@ impl Pool {
                     match exchange(&mut lease.link, &request, body, self.timeout).await {
                         Ok(reply) => return Ok((reply, lease)),
                         Err(error) if error.is_refusal() => {
+                            let denied = matches!(error, LinkError::Refused(Refusal::Denied));
+                            let again = denied && !invited && self.present_invite(node.id, &mut lease).await;
                             self.give_back(node.id, lease);
-                            return Err(error);
+                            if !again {
+                                return Err(error);
+                            }
+                            invited = true;
+                            continue;
                         }
                         // The node closed it while it was idle, or was restarted: that says nothing of the node.
                         Err(LinkError::Closed | LinkError::Broken(_)) if lease.reused => {
@@ -153,6 +255,22 @@ impl Pool {
                 return Err(error);
             }
         }
+    }
+
+    /// Presents the invite of a node, if there is one, once. True: the node has let us in.
+    async fn present_invite(&self, node: NodeId, lease: &mut Lease) -> bool {
+        let Some((invite, accepted)) = self.invites.get(&node) else { return false };
+        // Others that were denied meanwhile wait for the outcome.
+        let mut accepted = accepted.lock().await;
+        if let Some(accepted) = *accepted {
+            return accepted;
+        }
+        let request = encode(&NodeRequest::Accept(invite.clone()));
+        let told = exchange(&mut lease.link, &request, None, self.timeout).await;
+        if let Err(error) = &told {
+            tracing::info!(%node, %error, "an invite was not accepted");
+        }
+        *accepted.insert(told.is_ok())
     }
 
     /// How long a busy node is asked again: for the client's timeout.

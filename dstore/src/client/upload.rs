@@ -365,7 +365,7 @@ pub(super) async fn candidates(client: &Arc<Shared>, order: &Order, len: Option<
     let shard_len = len.map(|len| order.shard_len(len)).transpose()?;
     // The builder and `Put` refuse what no number of nodes can tolerate.
     let needed = nodes_needed(order.scheme, client.settings.tolerate).unwrap_or(usize::MAX);
-    let mut nodes = client.directory.upload_nodes(needed).await?;
+    let mut nodes = client.pool.upload_nodes(needed, order.scheme.shards()).await?;
     let share = order.scheme.shards().div_ceil(nodes.len().max(1)) as u64;
     let wanted = shard_len.unwrap_or(0).saturating_mul(share);
     nodes.sort_by_key(|node| node.free < wanted);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::limits::parse_size;
 use super::{Config, Key, Origin};
 use crate::client::{Client, ClientBuilder};
 use crate::error::{Error, Result};
@@ -134,6 +135,11 @@ pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
         builder = builder.padding(padding);
     }
     builder = builder.resume(!config.is_on(&Key::NO_RESUME)?);
+    builder = client_limits(config, builder)?;
+    builder = builder.pin(config.list(&Key::PIN, str::parse)?);
+    for invite in config.list(&Key::INVITE, str::parse)? {
+        builder = builder.invite(invite);
+    }
     Ok(match ledger_kind(config)? {
         LedgerKind::Local => {
             create_private(dir)?;
@@ -143,6 +149,20 @@ pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
         }
         LedgerKind::Memory => builder.ledger(MemoryLedger::default()),
     })
+}
+
+/// A client with the limits that are set.
+///
+/// # Errors
+/// [`Error::Config`] for a value that cannot be understood.
+pub fn client_limits(config: &Config, mut builder: ClientBuilder) -> Result<ClientBuilder> {
+    if let Some(bytes) = config.parsed(&Key::MEMORY, parse_size)? {
+        builder = builder.memory(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    if let Some(wait) = config.duration(&Key::HEDGE_AFTER)? {
+        builder = builder.hedge_after(wait);
+    }
+    Ok(builder)
 }
 
 /// Makes the folder, for this user only, unless it is there: an owner from the environment comes without one.

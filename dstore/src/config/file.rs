@@ -44,7 +44,7 @@ impl ConfigFile {
         })?;
         let mut settings = BTreeMap::new();
         for (name, value) in &table {
-            let key = Key::named(name).filter(|key| key.scope == Scope::Everywhere);
+            let key = Key::named(name).filter(|key| key.is_in_file());
             let key = key.ok_or_else(|| Error::config(format!("{}: {}", path.display(), unknown(name))))?;
             let value = text_of(value).ok_or_else(|| {
                 Error::config(format!("{}: {name} must be a text, a number, true or false", path.display()))
@@ -76,7 +76,7 @@ fn unknown(name: &str) -> String {
             _ => format!("{name} cannot be set in the config file: use {} or {}", key.flag(), key.variable),
         };
     }
-    let known = Key::ALL.iter().filter(|key| key.scope == Scope::Everywhere).map(|key| key.name);
+    let known = Key::ALL.iter().filter(|key| key.is_in_file()).map(|key| key.name);
     match closest(name, known) {
         Some(meant) => format!("unknown setting {name:?}: did you mean {meant:?}?"),
         None => format!("unknown setting {name:?}"),

@@ -7,6 +7,8 @@ pub enum Scope {
     Everywhere,
     /// Not in the config file: it says where that file is, or makes sense for one command only.
     NotInFile,
+    /// Environment, `.env` and config file: a limit, which nobody types (docs/limits.md).
+    NoFlag,
     /// A secret: environment and `.env` only, and never shown.
     Secret,
 }
@@ -107,6 +109,80 @@ keys! {
     DRAIN = "drain", "DSTORE_DRAIN", Everywhere, "false";
     /// Whether a node takes shards from clients at public addresses.
     OPEN = "open", "DSTORE_OPEN", Everywhere, "false";
+    /// Transport keys that a node lets store shards, separated by commas.
+    ALLOW = "allow", "DSTORE_ALLOW", Everywhere;
+    /// A file with such keys, one a line.
+    ALLOW_FILE = "allow_file", "DSTORE_ALLOW_FILE", Everywhere;
+    /// Whether a node lets in nobody but keys that it allows or has invited.
+    INVITE_ONLY = "invite_only", "DSTORE_INVITE_ONLY", Everywhere, "false";
+    /// Invites of nodes, separated by commas.
+    INVITE = "invite", "DSTORE_INVITE", Everywhere;
+    /// Nodes that alone take new shards, separated by commas.
+    PIN = "pin", "DSTORE_PIN", Everywhere;
+    /// Memory for the buffers of one transfer.
+    MEMORY = "memory", "DSTORE_MEMORY", NoFlag;
+    /// How long a get waits for a node before it asks another one for parity.
+    HEDGE_AFTER = "hedge_after", "DSTORE_HEDGE_AFTER", NoFlag;
+    /// Handshakes under way in all.
+    HALF_OPEN = "half_open", "DSTORE_HALF_OPEN", NoFlag;
+    /// Handshakes under way from one source.
+    HALF_OPEN_PER_SOURCE = "half_open_per_source", "DSTORE_HALF_OPEN_PER_SOURCE", NoFlag;
+    /// Handshakes under way from one private source.
+    HALF_OPEN_PER_PRIVATE_SOURCE = "half_open_per_private_source", "DSTORE_HALF_OPEN_PER_PRIVATE_SOURCE", NoFlag;
+    /// Time for a whole handshake.
+    HANDSHAKE_TIMEOUT = "handshake_timeout", "DSTORE_HANDSHAKE_TIMEOUT", NoFlag;
+    /// New connections of one source in a second.
+    RATE_PER_SOURCE = "rate_per_source", "DSTORE_RATE_PER_SOURCE", NoFlag;
+    /// New connections of one private source in a second.
+    RATE_PER_PRIVATE_SOURCE = "rate_per_private_source", "DSTORE_RATE_PER_PRIVATE_SOURCE", NoFlag;
+    /// Connections in all.
+    CONNECTIONS = "connections", "DSTORE_CONNECTIONS", NoFlag;
+    /// Connections from one source.
+    PER_SOURCE = "per_source", "DSTORE_PER_SOURCE", NoFlag;
+    /// Connections from one private source.
+    PER_PRIVATE_SOURCE = "per_private_source", "DSTORE_PER_PRIVATE_SOURCE", NoFlag;
+    /// Connections with one transport key.
+    PER_KEY = "per_key", "DSTORE_PER_KEY", NoFlag;
+    /// Time between two requests.
+    IDLE_TIMEOUT = "idle_timeout", "DSTORE_IDLE_TIMEOUT", NoFlag;
+    /// Time in which 64 KiB of a message move.
+    PROGRESS_WINDOW = "progress_window", "DSTORE_PROGRESS_WINDOW", NoFlag;
+    /// Bytes that one key may keep at a node.
+    QUOTA_BYTES = "quota_bytes", "DSTORE_QUOTA_BYTES", NoFlag;
+    /// Shards that one key may keep at a node.
+    QUOTA_SHARDS = "quota_shards", "DSTORE_QUOTA_SHARDS", NoFlag;
+    /// Puts that are open at a node at once.
+    OPEN_PUTS = "open_puts", "DSTORE_OPEN_PUTS", NoFlag;
+    /// Bytes that all strangers may keep at an open node.
+    STRANGER_BYTES = "stranger_bytes", "DSTORE_STRANGER_BYTES", NoFlag;
+    /// Shards that all strangers may keep at an open node.
+    STRANGER_SHARDS = "stranger_shards", "DSTORE_STRANGER_SHARDS", NoFlag;
+    /// Bytes that strangers of one network may keep at an open node.
+    NETWORK_BYTES = "network_bytes", "DSTORE_NETWORK_BYTES", NoFlag;
+    /// Shards that strangers of one network may keep at an open node.
+    NETWORK_SHARDS = "network_shards", "DSTORE_NETWORK_SHARDS", NoFlag;
+    /// Puts that strangers of one network have open at once.
+    NETWORK_PUTS = "network_puts", "DSTORE_NETWORK_PUTS", NoFlag;
+    /// How long a deleted shard still serves readers.
+    RETIRE_FOR = "retire_for", "DSTORE_RETIRE_FOR", NoFlag;
+    /// How long a shard is kept after its lease.
+    GRACE = "grace", "DSTORE_GRACE", NoFlag;
+    /// Active nodes below which a registry offers none.
+    MIN_NODES = "min_nodes", "DSTORE_MIN_NODES", NoFlag;
+    /// Nodes that a registry lists.
+    MAX_NODES = "max_nodes", "DSTORE_MAX_NODES", NoFlag;
+    /// Changes of a node within the window that are still fine.
+    QUARANTINE_CHANGES = "quarantine_changes", "DSTORE_QUARANTINE_CHANGES", NoFlag;
+    /// The window in which a registry counts changes of a node.
+    QUARANTINE_WINDOW = "quarantine_window", "DSTORE_QUARANTINE_WINDOW", NoFlag;
+    /// How long a quarantine lasts.
+    QUARANTINE_DURATION = "quarantine_duration", "DSTORE_QUARANTINE_DURATION", NoFlag;
+    /// In how long a source, or an address, earns one dial-back.
+    DIAL_BACK_PERIOD = "dial_back_period", "DSTORE_DIAL_BACK_PERIOD", NoFlag;
+    /// Dial-backs of one source at once.
+    DIAL_BACKS_PER_SOURCE = "dial_backs_per_source", "DSTORE_DIAL_BACKS_PER_SOURCE", NoFlag;
+    /// Dial-backs to one address at once.
+    DIAL_BACKS_PER_ADDRESS = "dial_backs_per_address", "DSTORE_DIAL_BACKS_PER_ADDRESS", NoFlag;
     /// Whether a registry at a public address lists nodes at private ones.
     PRIVATE_NODES = "private_nodes", "DSTORE_PRIVATE_NODES", Everywhere, "false";
     /// Where a node or registry shows its operator how it is, `host:port`.
@@ -126,6 +202,12 @@ impl Key {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.iter().find(|key| key.name == name)
+    }
+
+    /// Whether it can stand in the config file.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        matches!(self.scope, Scope::Everywhere | Scope::NoFlag)
     }
 
     /// Its flag, such as `--inline-max`.

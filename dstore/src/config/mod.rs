@@ -6,10 +6,14 @@ mod client;
 mod env_file;
 mod file;
 mod key;
+mod limits;
 mod resolve;
 
-pub use client::{CONFIG_FILE, LEDGER_FILE, LedgerKind, OWNER_FILE, OwnerKey, client, ledger_kind, owner, owner_key};
+pub use client::{
+    CONFIG_FILE, LEDGER_FILE, LedgerKind, OWNER_FILE, OwnerKey, client, client_limits, ledger_kind, owner, owner_key,
+};
 pub use env_file::EnvFile;
 pub use file::ConfigFile;
 pub use key::{Key, Scope};
+pub use limits::{limits, node_limits, registry_limits};
 pub use resolve::{Config, Origin, Value, Variables};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::AbortHandle;
 
+use super::turn::Turns;
 use crate::id::NoiseKey;
 
 /// Limits on connections. Each is a bound on memory or descriptors that strangers can make a server use.
@@ -24,8 +25,10 @@ pub struct Limits {
     pub half_open_per_private_source: usize,
     /// Time for a whole handshake (5 s).
     pub handshake_timeout: Duration,
-    /// New connections per source and second, with bursts of four seconds' worth (64). Not for loopback and private addresses.
+    /// New connections per source and second, with bursts of four seconds' worth (64). A handshake costs about 0.2 ms of a core.
     pub rate_per_source: u32,
+    /// The same for loopback and private addresses (512).
+    pub rate_per_private_source: u32,
     /// Connections in all (1,024). Costs a descriptor and up to 1 MiB each.
     pub connections: usize,
     /// Connections per source (64).
@@ -48,6 +51,7 @@ impl Default for Limits {
             half_open_per_private_source: 128,
             handshake_timeout: Duration::from_secs(5),
             rate_per_source: 64,
+            rate_per_private_source: 512,
             connections: 1024,
             per_source: 64,
             per_private_source: 512,
@@ -60,10 +64,20 @@ impl Default for Limits {
 
 /// Sources whose rate is remembered; beyond it the quietest are forgotten.
 const MAX_SOURCES: usize = 4096;
+/// Refusals under way in all: each holds a descriptor for a moment. Beyond it newcomers are hung up on without a word.
+const MAX_REFUSALS: usize = 64;
 
 /// Counts connections, and lets them in or not.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(Arc<Mutex<State>>);
+pub(crate) struct Gate(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Handshakes that compute at once: requests that are served find the other cores free.
+    computing: Turns,
+    refusals: Arc<async_lock::Semaphore>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -76,6 +90,8 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     source: IpAddr,
+    /// Shared by all of its source: one handshake of a source computes at a time.
+    turn: Arc<async_lock::Mutex<()>>,
     /// `None` during the handshake.
     key: Option<NoiseKey>,
     busy: Arc<AtomicBool>,
@@ -97,12 +113,28 @@ struct Bucket {
 }
 
 impl Gate {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self(Arc::new(Mutex::new(State { limits, next: 0, entries: HashMap::new(), buckets: HashMap::new() })))
+    /// For a server with so many processors.
+    pub(crate) fn new(limits: Limits, processors: usize) -> Self {
+        let state = State { limits, next: 0, entries: HashMap::new(), buckets: HashMap::new() };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            computing: Turns::new((processors / 2).max(1)),
+            refusals: Arc::new(async_lock::Semaphore::new(MAX_REFUSALS)),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leave to tell a newcomer that was refused why; `None` when too many are being told.
+    pub(crate) fn refusal(&self) -> Option<async_lock::SemaphoreGuardArc> {
+        self.0.refusals.try_acquire_arc()
+    }
+
+    /// The process is out of descriptors: ends a connection that is idle or under way, of the source that holds most.
+    pub(crate) fn shed(&self) {
+        self.state().make_room(0);
     }
 
     /// Lets a new connection start its handshake; `abort` ends its task should it have to make room. `None`: refused.
@@ -113,11 +145,13 @@ impl Gate {
         let limits = state.limits.clone();
         let half_open_limit = if private { limits.half_open_per_private_source } else { limits.half_open_per_source };
         let source_limit = if private { limits.per_private_source } else { limits.per_source };
-        if !private && !state.take_token(source, now) {
+        let rate = if private { limits.rate_per_private_source } else { limits.rate_per_source };
+        if !state.take_token(source, rate, now) {
             return None;
         }
-        let of_source = state.entries.values().filter(|entry| entry.source == source);
-        let (open, half) = of_source.fold((0, 0), |(all, half), e| (all + 1, half + usize::from(e.key.is_none())));
+        let of_source = || state.entries.values().filter(|entry| entry.source == source);
+        let (open, half) = of_source().fold((0, 0), |(all, half), e| (all + 1, half + usize::from(e.key.is_none())));
+        let turn = of_source().next().map(|entry| entry.turn.clone()).unwrap_or_default();
         if half >= half_open_limit || open >= source_limit {
             return None;
         }
@@ -129,8 +163,9 @@ impl Gate {
         state.next += 1;
         let busy = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicBool::new(false));
-        state.entries.insert(id, Entry { source, key: None, busy: busy.clone(), served: served.clone(), abort });
-        Some(Admission { gate: self.clone(), id, busy, served })
+        let entry = Entry { source, turn: turn.clone(), key: None, busy: busy.clone(), served: served.clone(), abort };
+        state.entries.insert(id, entry);
+        Some(Admission { gate: self.clone(), id, turn, busy, served })
     }
 
     /// Connections that are through their handshake.
@@ -140,8 +175,8 @@ impl Gate {
 }
 
 impl State {
-    fn take_token(&mut self, source: IpAddr, now: Duration) -> bool {
-        let rate = f64::from(self.limits.rate_per_source);
+    fn take_token(&mut self, source: IpAddr, rate: u32, now: Duration) -> bool {
+        let rate = f64::from(rate);
         let full = 4.0 * rate;
         if self.buckets.len() >= MAX_SOURCES && !self.buckets.contains_key(&source) {
             self.buckets.retain(|_, bucket| now.saturating_sub(bucket.at) < Duration::from_secs(4));
@@ -188,11 +223,20 @@ impl State {
 pub(crate) struct Admission {
     gate: Gate,
     id: u64,
+    turn: Arc<async_lock::Mutex<()>>,
     busy: Arc<AtomicBool>,
     served: Arc<AtomicBool>,
 }
 
 impl Admission {
+    /// Runs a step of the handshake that computes, when it is this source's turn: however many handshakes one source
+    /// starts, those of another wait for one of them at most.
+    pub(crate) async fn compute<T>(&self, step: impl FnOnce() -> T) -> T {
+        let _turn = self.turn.lock().await;
+        let _core = self.gate.0.computing.wait().await;
+        step()
+    }
+
     /// The handshake showed `key`. False: that key has too many connections, and none of them is idle.
     ///
     /// Until its first request is over a connection is not idle, or those who connect many times at once would end their own.
@@ -265,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_source_can_start_only_so_many_handshakes_and_gets_its_places_back() {
-        let gate = Gate::new(Limits::default());
+        let gate = Gate::new(Limits::default(), 2);
         let held = enter_many(&gate, PUBLIC, 100);
         assert_eq!(held.len(), 8);
         assert!(enter(&gate, OTHER).is_some());
@@ -276,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_key_can_hold_only_so_many_connections() {
-        let gate = Gate::new(Limits::default());
+        let gate = Gate::new(Limits::default(), 2);
         let key = NoiseKey::new([1; 32]);
         let held: Vec<_> = (0..16).map(|_| enter(&gate, LOCAL).expect("room")).collect();
         assert!(held.iter().all(|admission| admission.authenticated(key)));
@@ -289,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_connection_takes_the_place_of_the_oldest_idle_one_of_its_key_and_of_no_other() {
-        let gate = Gate::new(Limits { per_key: 3, ..Limits::default() });
+        let gate = Gate::new(Limits { per_key: 3, ..Limits::default() }, 2);
         let key = NoiseKey::new([1; 32]);
         let other = enter(&gate, LOCAL).expect("room");
         assert!(other.authenticated(NoiseKey::new([2; 32])));
@@ -314,7 +358,7 @@ mod tests {
 
     #[test]
     fn when_full_the_largest_holder_makes_room_for_a_small_one() {
-        let gate = Gate::new(Limits { connections: 20, ..Limits::default() });
+        let gate = Gate::new(Limits { connections: 20, ..Limits::default() }, 2);
         let greedy = enter_many(&gate, LOCAL, 20);
         assert_eq!(greedy.len(), 20);
         greedy.iter().for_each(|admission| {
@@ -330,16 +374,56 @@ mod tests {
 
     #[test]
     fn a_source_that_reconnects_without_end_is_slowed_down() {
-        let gate = Gate::new(Limits::default());
+        let gate = Gate::new(Limits::default(), 2);
         let let_in = (0..1000).filter(|_| enter(&gate, PUBLIC).is_some()).count();
         assert_eq!(let_in, 256);
         let later = gate.enter(PUBLIC, Duration::from_secs(1), AbortHandle::new_pair().0);
         assert!(later.is_some());
+        let let_in = (0..10_000).filter(|_| enter(&gate, LOCAL).is_some()).count();
+        assert_eq!(let_in, 2048, "a private one too, later");
+    }
+
+    #[test]
+    fn only_so_many_are_told_at_once_why_they_are_refused() {
+        let gate = Gate::new(Limits::default(), 2);
+        let told: Vec<_> = std::iter::from_fn(|| gate.refusal()).collect();
+        assert_eq!(told.len(), MAX_REFUSALS);
+        drop(told);
+        assert!(gate.refusal().is_some());
+    }
+
+    #[test]
+    fn handshakes_of_one_source_wait_for_each_other_and_hold_up_another_by_one_of_theirs_at_most() {
+        let gate = Gate::new(Limits::default(), 2);
+        let greedy = enter_many(&gate, PUBLIC, 8);
+        let other = enter(&gate, OTHER).expect("room");
+        let order = Mutex::new(Vec::new());
+        let step = |admission, who| {
+            let order = &order;
+            Admission::compute(admission, move || order.lock().expect("no panic").push(who))
+        };
+        let greedy = futures_util::future::join_all(greedy.iter().map(|admission| step(admission, "greedy")));
+        futures_lite::future::block_on(async {
+            let running = gate.0.computing.wait().await;
+            let end = async { drop(running) };
+            futures_util::future::join3(greedy, step(&other, "other"), end).await;
+        });
+        let order = order.into_inner().expect("no panic");
+        assert_eq!(order.iter().position(|who| *who == "other"), Some(1), "{order:?}");
+    }
+
+    #[test]
+    fn a_process_without_descriptors_gets_them_from_the_source_that_holds_most() {
+        let gate = Gate::new(Limits::default(), 2);
+        let (small, greedy) = (enter(&gate, LOCAL).expect("room"), enter_many(&gate, PUBLIC, 8));
+        gate.shed();
+        let state = gate.state();
+        assert!(state.entries.contains_key(&small.id) && !state.entries.contains_key(&greedy[0].id));
     }
 
     #[test]
     fn one_ipv6_network_is_one_source() {
-        let gate = Gate::new(Limits::default());
+        let gate = Gate::new(Limits::default(), 2);
         let held: Vec<_> = (0..100_u16)
             .map_while(|n| enter(&gate, IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n))))
             .collect();

@@ -21,7 +21,11 @@ const MAX_CONTROL_PART: usize = MAX_FRAME_LEN - TAG_LEN - 1;
 /// In each window of this length, while a message is under way, at least [`MIN_PROGRESS`] bytes arrive, or are taken; a setting of servers.
 pub(crate) const PROGRESS_WINDOW: Duration = Duration::from_secs(10);
 const MIN_PROGRESS: usize = 64 * 1024;
+/// A buffer grows with what arrives, from this to that, so that a quiet connection costs little.
+const FIRST_READ_BUFFER: usize = 4 * 1024;
 const READ_BUFFER: usize = 128 * 1024;
+/// A connection that is quiet for so long between two messages gives its buffers back.
+const REST: Duration = Duration::from_secs(1);
 /// Frames are gathered to this size before they are written.
 const WRITE_BUFFER: usize = 256 * 1024;
 /// After so many frames or so long a connection is not used for another request.
@@ -81,7 +85,7 @@ impl Link {
                 rt: rt.clone(),
                 io: socket.reader,
                 opener,
-                buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+                buffer: vec![0; FIRST_READ_BUFFER],
                 start: 0,
                 end: 0,
                 plain: Vec::new(),
@@ -147,7 +151,7 @@ pub(crate) struct LinkReader {
     rt: Rt,
     io: Box<dyn AsyncRead + Send + Sync + Unpin>,
     opener: FrameOpener,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
     plain: Vec<u8>,
@@ -289,7 +293,11 @@ impl LinkReader {
             if now >= patience.until && !patience.renew(now) {
                 return Err(patience.over());
             }
-            let left = patience.until.saturating_sub(now);
+            let mut left = patience.until.saturating_sub(now);
+            let rests = between && self.buffer.len() + self.plain.capacity() > 2 * FIRST_READ_BUFFER;
+            if rests {
+                left = left.min(REST);
+            }
             let read = self.rt.timeout(left, self.io.read(&mut self.buffer[self.end..])).await;
             match read {
                 Ok(Ok(0)) if between => return Err(LinkError::Closed),
@@ -301,8 +309,15 @@ impl LinkReader {
                     }
                     self.end += count;
                     patience.bytes += count;
+                    if self.end == self.buffer.len() {
+                        self.buffer.resize(READ_BUFFER.min(2 * self.end).max(self.end), 0);
+                    }
                 }
                 Ok(Err(error)) => return Err(error.into()),
+                Err(_) if rests => {
+                    (self.buffer, self.plain) = (vec![0; FIRST_READ_BUFFER], Vec::new());
+                    (self.start, self.end) = (0, 0);
+                }
                 // The window is over: the next turn judges it.
                 Err(_) => {}
             }
@@ -396,6 +411,14 @@ impl LinkWriter {
         }
         self.out.clear();
         Ok(())
+    }
+
+    /// Gives the buffers back when nothing was sent for a while. To be dropped when there is something to send.
+    pub(crate) async fn rest(&mut self) {
+        self.rt.sleep(REST).await;
+        if self.out.is_empty() {
+            (self.out, self.plain) = (Vec::new(), Vec::new());
+        }
     }
 }
 

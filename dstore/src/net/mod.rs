@@ -6,6 +6,7 @@ mod gate;
 mod link;
 mod registry;
 mod server;
+mod turn;
 
 use std::io;
 use std::time::Duration;

@@ -54,8 +54,14 @@ impl Serving {
         if link.is_retired() {
             return None;
         }
-        let request = std::pin::pin!(link.reader.control(MAX_CONTROL_LEN, self.idle_timeout));
-        let request = match select(request, std::pin::pin!(self.stop.requested())).await {
+        let next = async {
+            let request = std::pin::pin!(link.reader.control(MAX_CONTROL_LEN, self.idle_timeout));
+            match select(request, std::pin::pin!(link.writer.rest())).await {
+                Either::Left((request, _)) => request,
+                Either::Right(((), request)) => request.await,
+            }
+        };
+        let request = match select(std::pin::pin!(next), std::pin::pin!(self.stop.requested())).await {
             Either::Left((Ok(request), _)) => request,
             Either::Left((Err(error), _)) => {
                 if let LinkError::Protocol(what) = error {
@@ -146,7 +152,7 @@ pub(crate) fn start(
     let (alive, closed) = async_channel::bounded(1);
     let address = listener.local_addr();
     let id = identity.id;
-    let gate = Gate::new(limits.clone());
+    let gate = Gate::new(limits.clone(), rt.cpu_threads());
     let acceptor = Acceptor {
         rt: rt.clone(),
         identity: Arc::new(identity),
@@ -189,6 +195,7 @@ impl Acceptor {
                 Err(error) => {
                     // Out of descriptors, most likely: others must end before another can be accepted.
                     tracing::warn!(%error, "cannot accept a connection");
+                    self.gate.shed();
                     self.rt.sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -212,12 +219,18 @@ impl Acceptor {
             _alive: self.alive.clone(),
         };
         let (abort, registration) = AbortHandle::new_pair();
-        let admission = self.gate.enter(socket.remote.ip(), self.rt.uptime(), abort);
+        let admission = match self.gate.enter(socket.remote.ip(), self.rt.uptime(), abort) {
+            Some(admission) => Ok(admission),
+            None => match self.gate.refusal() {
+                Some(leave) => Err(leave),
+                None => return,
+            },
+        };
         let task = async move {
             match admission {
-                Some(admission) => connection.run(socket, admission).await,
+                Ok(admission) => connection.run(socket, admission).await,
                 // Best effort, and bounded: the buffer of a new socket has room for six bytes.
-                None => {
+                Err(_leave) => {
                     connection.counts.refused.add("limit");
                     refuse(&connection.rt, &mut socket, HandshakeError::Busy).await;
                 }
@@ -266,7 +279,7 @@ struct Connection {
 
 impl Connection {
     async fn run(self, mut socket: Socket, admission: Admission) {
-        let handshake = self.handshake(&mut socket);
+        let handshake = self.handshake(&mut socket, &admission);
         let (session, peer) = match self.rt.timeout(self.limits.handshake_timeout, handshake).await {
             Ok(Ok(Ok(authenticated))) => authenticated,
             Ok(Ok(Err(error))) => {
@@ -292,6 +305,7 @@ impl Connection {
     async fn handshake(
         &self,
         socket: &mut Socket,
+        admission: &Admission,
     ) -> io::Result<Result<(crate::noise::Session, crate::id::NoiseKey), HandshakeError>> {
         let Identity { id, transport, role, network } = &*self.identity;
         let mut preamble = [0; PREAMBLE_LEN];
@@ -301,14 +315,15 @@ impl Connection {
         }
         let Some(first) = read_message::<FIRST_LEN>(socket).await? else { return Ok(Err(HandshakeError::NotOurs)) };
         let me = (*id, *role, *network);
-        let started = Responder::start(transport, &self.rt.random(), me, &preamble, &first, self.rt.now());
+        let start = || Responder::start(transport, &self.rt.random(), me, &preamble, &first, self.rt.now());
+        let started = admission.compute(start).await;
         let (responder, second) = match started {
             Ok(started) => started,
             Err(error) => return Ok(Err(error)),
         };
         socket.writer.write_all(&second).await?;
         let Some(third) = read_message::<THIRD_LEN>(socket).await? else { return Ok(Err(HandshakeError::NotOurs)) };
-        Ok(responder.finish(&third))
+        Ok(admission.compute(|| responder.finish(&third)).await)
     }
 }
 

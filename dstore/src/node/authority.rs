@@ -2,12 +2,13 @@
 //!
 //! Invariant: knowing an id authorises nothing; each yes follows from a signature by the shard's own capability.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::id::{NetworkId, NodeId, NoiseKey};
-use crate::net::is_private;
-use crate::proto::{CLOCK_SKEW, CopyOffer, CopyQuery, Deletion, MAX_LEASE, PutOffer, Refusal, Rights, Signed, Token};
+use crate::proto::{
+    CLOCK_SKEW, CopyOffer, CopyQuery, Deletion, Invite, InviteTerms, MAX_LEASE, PutOffer, Refusal, Rights, Signed,
+    Token,
+};
 use crate::rt::Timestamp;
 
 /// Tokens of one connection that were checked already: a long read repeats its token with every request.
@@ -19,20 +20,12 @@ pub(super) struct Authority {
     network: NetworkId,
     session: [u8; 32],
     peer: NoiseKey,
-    remote: IpAddr,
-    open_to_strangers: bool,
     seen: Vec<(Signed<Token>, Token)>,
 }
 
 impl Authority {
-    pub(super) fn new(
-        (node, network): (NodeId, NetworkId),
-        session: [u8; 32],
-        peer: NoiseKey,
-        remote: IpAddr,
-        open_to_strangers: bool,
-    ) -> Self {
-        Self { node, network, session, peer, remote, open_to_strangers, seen: Vec::new() }
+    pub(super) fn new((node, network): (NodeId, NetworkId), session: [u8; 32], peer: NoiseKey) -> Self {
+        Self { node, network, session, peer, seen: Vec::new() }
     }
 
     /// What the bearer of `signed` may touch, if it allows `rights` now, here, to this peer.
@@ -63,21 +56,14 @@ impl Authority {
         Ok(token)
     }
 
-    /// Whether the peer may store anything.
-    fn may_put(&self) -> Result<(), Refusal> {
-        if self.open_to_strangers || is_private(self.remote) { Ok(()) } else { Err(Refusal::Denied) }
-    }
-
-    /// What the peer may store.
+    /// What the peer offers to store.
     pub(super) fn offer(&self, signed: &Signed<PutOffer>) -> Result<PutOffer, Refusal> {
-        self.may_put()?;
         let offer = signed.offer(self.network, &self.session).ok_or(Refusal::Denied)?;
         if offer.node == self.node { Ok(offer) } else { Err(Refusal::Denied) }
     }
 
     /// Which copy of a record the peer may store.
     pub(super) fn copy_offer(&self, signed: &Signed<CopyOffer>) -> Result<CopyOffer, Refusal> {
-        self.may_put()?;
         let offer = signed.copy_offer(self.network, &self.session).ok_or(Refusal::Denied)?;
         if offer.node == self.node { Ok(offer) } else { Err(Refusal::Denied) }
     }
@@ -86,6 +72,12 @@ impl Authority {
     pub(super) fn copy_query(&self, signed: &Signed<CopyQuery>) -> Result<CopyQuery, Refusal> {
         let query = signed.copy_query(self.network, &self.session).ok_or(Refusal::Denied)?;
         if query.node == self.node { Ok(query) } else { Err(Refusal::Denied) }
+    }
+
+    /// An invite by this node.
+    pub(super) fn invite(&self, signed: &Invite) -> Result<InviteTerms, Refusal> {
+        let terms = signed.terms(self.network).ok_or(Refusal::Denied)?;
+        if terms.node == self.node { Ok(terms) } else { Err(Refusal::Denied) }
     }
 
     /// What the peer may retire.
@@ -123,8 +115,8 @@ mod tests {
         Timestamp::default().after(1000 * HOUR)
     }
 
-    fn authority(remote: [u8; 4], open: bool) -> Authority {
-        Authority::new((NODE, NETWORK), [5; 32], PEER, IpAddr::from(remote), open)
+    fn authority() -> Authority {
+        Authority::new((NODE, NETWORK), [5; 32], PEER)
     }
 
     fn token() -> Token {
@@ -140,7 +132,7 @@ mod tests {
 
     fn judge(token: &Token, now: Timestamp) -> Result<Token, Refusal> {
         let signed = Signed::new(token, &capability(), NETWORK, &[]);
-        authority([127, 0, 0, 1], false).token(&signed, &[Rights::Read], now)
+        authority().token(&signed, &[Rights::Read], now)
     }
 
     #[test]
@@ -157,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_remembered_token_is_judged_anew_each_time() {
-        let mut authority = authority([127, 0, 0, 1], false);
+        let mut authority = authority();
         let signed = Signed::new(&token(), &capability(), NETWORK, &[]);
         assert!(authority.token(&signed, &[Rights::Read], now()).is_ok());
         assert_eq!(authority.token(&signed, &[Rights::Read], now().after(2 * HOUR)), Err(Refusal::Expired));
@@ -168,16 +160,7 @@ mod tests {
     fn a_token_signed_by_another_capability_is_denied() {
         let thief = SecretKey::new(&[6; 32]).expect("valid");
         let signed = Signed::new(&token(), &thief, NETWORK, &[]);
-        assert_eq!(authority([127, 0, 0, 1], false).token(&signed, &[Rights::Read], now()), Err(Refusal::Denied));
-    }
-
-    #[test]
-    fn strangers_from_public_addresses_store_nothing_unless_asked_in() {
-        let offer = PutOffer { node: NODE, name: name(), len: None, lease: 0, root: None };
-        let signed = Signed::new(&offer, &capability(), NETWORK, &[5; 32]);
-        assert_eq!(authority([192, 0, 2, 1], false).offer(&signed), Err(Refusal::Denied));
-        assert!(authority([192, 0, 2, 1], true).offer(&signed).is_ok());
-        assert!(authority([10, 0, 0, 1], false).offer(&signed).is_ok());
+        assert_eq!(authority().token(&signed, &[Rights::Read], now()), Err(Refusal::Denied));
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! A storage node: keeps shards for others on this machine's disk.
 
+mod admission;
 mod authority;
+mod guests;
 mod service;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::admission::{Door, OpenPuts};
+use self::guests::Guests;
 use self::watch::{NodeMetrics, Watch};
 use crate::address::RegistryAddr;
 use crate::admin::{Admin, AdminSettings, Subject};
@@ -23,9 +28,14 @@ use crate::identity::ServerIdentity;
 use crate::keys::network_id;
 use crate::net::{self, Identity, Limits, ServerHandle};
 use crate::noise::Role;
-use crate::proto::is_endpoint;
+use crate::proto::{Invite, InviteTerms, Signed, is_endpoint};
 use crate::rt::Rt;
 use crate::store::{CopyStore, DiskStore, DiskStoreConfig, ShardStore, Usage};
+
+pub use self::admission::{Admission, Strangers};
+
+/// The identity in a node's folder.
+const IDENTITY_FILE: &str = "identity.key";
 
 /// What the parts of a node share.
 pub(crate) struct NodeCore {
@@ -39,6 +49,9 @@ pub(crate) struct NodeCore {
     usage: Mutex<Usage>,
     draining: AtomicBool,
     metrics: NodeMetrics,
+    door: Door,
+    open_puts: OpenPuts,
+    quota_turn: futures_util::lock::Mutex<()>,
 }
 
 impl NodeCore {
@@ -62,7 +75,8 @@ struct NodeConfig {
     open_for: Duration,
     max_open: u64,
     grace: Duration,
-    open_to_strangers: bool,
+    open_puts: usize,
+    strangers: Strangers,
     limits: Limits,
 }
 
@@ -92,6 +106,8 @@ pub struct StorageNodeBuilder {
     disk: DiskStoreConfig,
     config: NodeConfig,
     admin: AdminSettings,
+    admission: Admission,
+    allowed: BTreeSet<NoiseKey>,
     rt: Rt,
 }
 
@@ -117,10 +133,13 @@ impl Default for StorageNodeBuilder {
                 open_for: Duration::from_secs(24 * 3600),
                 max_open: 1_024,
                 grace: Duration::from_secs(7 * 24 * 3600),
-                open_to_strangers: false,
+                open_puts: 256,
+                strangers: Strangers::default(),
                 limits: Limits::default(),
             },
             admin: AdminSettings::default(),
+            admission: Admission::default(),
+            allowed: BTreeSet::new(),
             rt: Rt::default(),
         }
     }
@@ -231,10 +250,46 @@ impl StorageNodeBuilder {
         self
     }
 
-    /// Takes shards from clients at public addresses too. Default: from loopback and private addresses only.
-    pub fn open_to_strangers(mut self) -> Self {
-        self.config.open_to_strangers = true;
+    /// Who may store shards, besides keys that are allowed or were invited. Default: clients at loopback and private
+    /// addresses.
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
         self
+    }
+
+    /// Lets the client with this transport key store shards, wherever it is: [`Client::transport_key`] tells it. Call it
+    /// again for more.
+    ///
+    /// [`Client::transport_key`]: crate::client::Client::transport_key
+    pub fn allow(mut self, key: NoiseKey) -> Self {
+        self.allowed.insert(key);
+        self
+    }
+
+    /// What clients that nobody knows may use of an open node. Default: a quarter of the capacity for all of them.
+    pub fn strangers(mut self, strangers: Strangers) -> Self {
+        self.config.strangers = strangers;
+        self
+    }
+
+    /// Puts of shards above 48 KiB that are under way at once; more are told `busy`. Default 256. Costs up to 2.2 MiB each.
+    pub fn open_puts(mut self, count: usize) -> Self {
+        self.config.open_puts = count;
+        self
+    }
+
+    /// An invite by the node with these settings, running or not: the first client that presents it within `lasts` may
+    /// store shards from then on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a folder or identity; [`Error::Io`] when the folder holds no node yet.
+    pub async fn invite(self, lasts: Duration) -> Result<Invite> {
+        let identity = match (self.identity, self.dir) {
+            (Some(identity), _) => identity,
+            (None, Some(dir)) => self.rt.blocking(move || ServerIdentity::open(dir.join(IDENTITY_FILE))).await?,
+            (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
+        };
+        Ok(invite(&identity, self.network, lasts, &self.rt))
     }
 
     /// Limits on connections.
@@ -276,11 +331,12 @@ impl StorageNodeBuilder {
         let identity = match (self.identity, &self.dir) {
             (Some(identity), _) => identity,
             (None, Some(dir)) => {
-                let (path, env) = (dir.join("identity.key"), rt.clone());
+                let (path, env) = (dir.join(IDENTITY_FILE), rt.clone());
                 rt.blocking(move || ServerIdentity::open_or_create(path, &env)).await?
             }
             (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
         };
+        let guests = Guests::open(self.dir.clone(), &rt).await?;
         let (store, copies) = match (self.store, self.dir) {
             (Some(stores), _) => stores,
             (None, Some(dir)) => {
@@ -320,6 +376,9 @@ impl StorageNodeBuilder {
             usage: Mutex::default(),
             draining: AtomicBool::new(false),
             metrics: NodeMetrics::new(),
+            door: Door { admission: self.admission, allowed: self.allowed, guests },
+            open_puts: OpenPuts::default(),
+            quota_turn: futures_util::lock::Mutex::default(),
         });
         let served = Identity {
             id: core.identity.id(),
@@ -407,6 +466,12 @@ impl NodeHandle {
         self.watch.metrics()
     }
 
+    /// An invite: the first client that presents it within `lasts` may store shards here from then on.
+    #[must_use]
+    pub fn invite(&self, lasts: Duration) -> Invite {
+        invite(&self.core.identity, self.core.network, lasts, &self.core.rt)
+    }
+
     /// Takes no new shards from now on, or takes them again; what it keeps it goes on serving. Registries are told at once.
     pub fn drain(&self, draining: bool) {
         self.core.draining.store(draining, Ordering::Relaxed);
@@ -423,6 +488,11 @@ impl NodeHandle {
     pub async fn closed(&self) {
         self.server.closed().await;
     }
+}
+
+fn invite(identity: &ServerIdentity, network: NetworkId, lasts: Duration, rt: &Rt) -> Invite {
+    let terms = InviteTerms { node: identity.id(), id: rt.random(), not_after: rt.now().after(lasts) };
+    Signed::new(&terms, identity.signing(), network, &[])
 }
 
 impl fmt::Debug for NodeHandle {

@@ -11,6 +11,7 @@ use futures_util::future::{Either, select};
 use tracing::Instrument;
 
 use super::NodeCore;
+use super::admission::Caller;
 use super::authority::{Authority, lease_until};
 use crate::id::ShardRoot;
 use crate::merkle::{BLOCK_LEN, BlockRange};
@@ -80,8 +81,7 @@ impl Service for NodeCore {
     fn serve(self: Arc<Self>, link: Link, serving: Serving) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let me = (self.identity.id(), self.network);
-            let authority =
-                Authority::new(me, link.session, link.peer, link.remote.ip(), self.config.open_to_strangers);
+            let authority = Authority::new(me, link.session, link.peer);
             let mut connection = Connection { node: self, link, authority };
             while let Some(request) = serving.next(&mut connection.link).await {
                 let outcome = connection.counted(&request).await;
@@ -163,6 +163,12 @@ impl Connection {
             NodeRequest::PutCopy { offer, body } => self.put_copy(&offer, body).await?,
             NodeRequest::GetCopy(query) => self.get_copy(&query).await?,
             NodeRequest::ListCopies { cursor } => self.list_copies(cursor).await?,
+            NodeRequest::Accept(invite) => {
+                let terms = self.authority.invite(&invite)?;
+                self.node.door.guests.accept(&terms, self.link.peer, &self.node.rt).await?;
+                self.info().await?
+            }
+            NodeRequest::Transfer(none) => match none {},
         };
         self.link.writer.control(&encode(&reply));
         Ok(())
@@ -201,7 +207,7 @@ impl Connection {
             cap_pk: *name.capability.as_bytes(),
             index: name.index,
             generation: name.generation,
-            account: self.link.peer,
+            account: self.caller().map_or(self.link.peer, |caller| caller.account),
         }
     }
 
@@ -212,22 +218,25 @@ impl Connection {
 
     /// Refuses what would take the peer's account over its quota.
     async fn check_quota(&self, len: u64) -> Result<(), Refusal> {
-        let config = &self.node.config;
-        let usage = self.node.store.account_usage(self.link.peer).await.map_err(|error| refusal(&error))?;
-        let fits = usage.used.saturating_add(len) <= config.quota_bytes && usage.shards < config.quota_shards;
-        if fits { Ok(()) } else { Err(Refusal::Quota) }
+        self.node.check_quota(self.caller()?, len).await
+    }
+
+    /// The peer, if it may store shards.
+    fn caller(&self) -> Result<Caller, Refusal> {
+        self.node.door.caller(self.link.peer, self.link.remote.ip())
     }
 
     /// As [`Connection::check_quota`], for a put that is begun, or taken up: what is set aside for it counts already.
     async fn check_begin(&self, offer: &PutOffer) -> Result<(), Refusal> {
         let failed = |error: StoreError| refusal(&error);
+        let account = self.caller()?.account;
         let open = self.node.store.open_shard(offer.name.id()).await.map_err(failed)?;
         if open.is_none() {
             self.check_draining()?;
         }
         let len = offer.len.unwrap_or(0);
-        let Some(ours) = open.filter(|open| open.account == self.link.peer) else {
-            let usage = self.node.store.account_usage(self.link.peer).await.map_err(failed)?;
+        let Some(ours) = open.filter(|open| open.account == account) else {
+            let usage = self.node.store.account_usage(account).await.map_err(failed)?;
             if usage.open >= self.node.config.max_open {
                 return Err(Refusal::Quota);
             }
@@ -262,6 +271,9 @@ impl Connection {
     async fn put(&mut self, signed: &Signed<PutOffer>) -> Result<NodeReply, Failure> {
         let offer = self.authority.offer(signed)?;
         Self::about(&offer.name);
+        let _open = self.node.open_put(self.caller()?, offer.len).await?;
+        // Until what is set aside counts, nobody else is measured: else many could pass at once.
+        let turn = self.node.quota_turn.lock().await;
         self.check_begin(&offer).await?;
         let mut writer = match self.node.store.begin(self.key(&offer), offer.len, self.node.rt.now()).await {
             Err(StoreError::Exists(stored)) if stored.state == ShardState::Live => {
@@ -269,6 +281,7 @@ impl Connection {
             }
             other => other?,
         };
+        drop(turn);
         let have = writer.len() / BLOCK_LEN as u64;
         self.link.writer.control(&encode(&NodeReply::PutReady { have, root: writer.root() }));
         self.link.writer.flush().await?;

@@ -3,6 +3,7 @@
 mod copies;
 mod kill;
 mod open_put;
+mod strangers;
 
 use std::time::Duration;
 

@@ -11,7 +11,22 @@ use crate::rt::BoxFuture;
 use crate::store::{StoreError, Usage};
 
 /// The requests of docs/wire.md section 7.1, by number; the last word stands for every other.
-const REQUESTS: &[&str] = &["info", "put_begin", "put_small", "hashes", "read", "stat", "renew", "delete", "other"];
+const REQUESTS: &[&str] = &[
+    "info",
+    "put_begin",
+    "put_small",
+    "hashes",
+    "read",
+    "stat",
+    "renew",
+    "delete",
+    "put_copy",
+    "get_copy",
+    "list_copies",
+    "transfer",
+    "accept",
+    "other",
+];
 
 /// Everything that a node counts.
 #[derive(Debug)]

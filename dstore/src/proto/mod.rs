@@ -4,6 +4,7 @@
 
 mod codec;
 mod copies;
+mod invite;
 mod signed;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,10 @@ use crate::rt::Timestamp;
 
 pub use codec::{Malformed, decode, encode};
 pub use copies::{CopyItem, CopyOffer, CopyQuery};
+pub use invite::Invite;
 pub use signed::{
-    CapabilityKey, Deletion, MAX_ENDPOINT_LEN, MAX_ENDPOINTS, MAX_ZONE_LEN, NodeRecord, PutOffer, Receipt, Rights,
-    ShardName, Signable, Signed, Token, is_endpoint,
+    CapabilityKey, Deletion, InviteTerms, MAX_ENDPOINT_LEN, MAX_ENDPOINTS, MAX_ZONE_LEN, NodeRecord, PutOffer, Receipt,
+    Rights, ShardName, Signable, Signed, Token, is_endpoint,
 };
 
 /// The longest control message, bytes; node lists may be longer.
@@ -72,13 +74,21 @@ pub enum NodeRequest {
         /// Where the last page ended; `None` for the first one.
         cursor: Option<CopyId>,
     },
+    /// 11: reserved.
+    Transfer(Reserved),
+    /// 12: let the key of this connection store shards from now on. Answer: `Info`.
+    Accept(Invite),
 }
+
+/// What a request holds that does not exist yet: nothing decodes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reserved {}
 
 impl NodeRequest {
     /// Whether a message begins with the number of a request of this version.
     #[must_use]
     pub fn is_served(message: &[u8]) -> bool {
-        message.first().is_some_and(|number| *number <= 10)
+        message.first().is_some_and(|number| matches!(number, 0..=10 | 12))
     }
 }
 
@@ -408,6 +418,11 @@ mod tests {
     #[test]
     fn the_numbers_of_requests_and_replies_are_those_of_the_document() {
         assert_eq!(encode(&NodeRequest::Info), [0]);
+        let terms = InviteTerms { node: NodeId::new([0; 20]), id: [0; 16], not_after: Timestamp::default() };
+        let key = crate::signature::SecretKey::new(&[1; 32]).expect("valid");
+        let accept = NodeRequest::Accept(Signed::new(&terms, &key, crate::id::NetworkId::new([0; 32]), &[]));
+        assert_eq!(encode(&accept)[0], 12);
+        assert!(decode::<NodeRequest>("request", &[11]).is_err());
         assert_eq!(encode(&NodeReply::Deleted), [5]);
         assert_eq!(encode(&NodeRequest::ListCopies { cursor: None }), [10, 0]);
         assert_eq!(encode(&NodeReply::Copies { items: vec![], next: None }), [7, 0, 0]);

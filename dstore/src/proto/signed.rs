@@ -292,6 +292,29 @@ impl Signed<Deletion> {
     }
 }
 
+/// What an invite says: whoever presents it first may store shards at a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteTerms {
+    /// The node that invites.
+    pub node: NodeId,
+    /// Random: no two invites are the same.
+    pub id: [u8; 16],
+    /// Until when it can be presented.
+    pub not_after: Timestamp,
+}
+
+impl Signable for InviteTerms {
+    const STATEMENT: Statement = Statement::Invite;
+}
+
+impl Signed<InviteTerms> {
+    /// What it says, if the node that it names signed it. Its time is the caller's to judge.
+    #[must_use]
+    pub fn terms(&self, network: NetworkId) -> Option<InviteTerms> {
+        self.open(network, &[], |terms| Signer::Node(terms.node))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

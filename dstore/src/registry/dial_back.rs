@@ -21,10 +21,24 @@ use crate::rt::Rt;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most addresses dialled for one registration.
 const MAX_DIALS: usize = 4;
-/// One dial per source, and per address, in so long.
-const PERIOD: Duration = Duration::from_secs(10);
-const BURST_PER_SOURCE: u32 = 3;
-const BURST_PER_ADDRESS: u32 = 6;
+/// How often a registry dials nodes back: what strangers can make it do to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DialBacks {
+    /// Each source, and each address, earns one dial in so long (10 s).
+    pub period: Duration,
+    /// Dials that one source may ask for at once (3). Not for loopback and private ones.
+    pub per_source: u32,
+    /// Dials to one address at once (6).
+    pub per_address: u32,
+}
+
+impl Default for DialBacks {
+    fn default() -> Self {
+        Self { period: Duration::from_secs(10), per_source: 3, per_address: 6 }
+    }
+}
+
 /// Sources and addresses that are remembered; beyond it newcomers wait.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -88,15 +102,15 @@ pub(super) struct DialBack {
 }
 
 impl DialBack {
-    pub(super) fn new(rt: &Rt, network: NetworkId, local: TransportKey, reach: Reach) -> Self {
+    pub(super) fn new(rt: &Rt, network: NetworkId, local: TransportKey, reach: Reach, often: DialBacks) -> Self {
         Self {
             rt: rt.clone(),
             network,
             local,
             reach,
             dialer: Dialer::new(rt.clone(), TIMEOUT),
-            sources: Mutex::new(Pace::new(BURST_PER_SOURCE)),
-            addresses: Mutex::new(Pace::new(BURST_PER_ADDRESS)),
+            sources: Mutex::new(Pace::new(often.per_source, often.period)),
+            addresses: Mutex::new(Pace::new(often.per_address, often.period)),
         }
     }
 
@@ -147,17 +161,18 @@ fn take<K: Ord + Copy>(pace: &Mutex<Pace<K>>, key: K, now: Duration) -> bool {
     pace.lock().unwrap_or_else(PoisonError::into_inner).take(key, now)
 }
 
-/// One event per key and [`PERIOD`], with a burst.
+/// One event per key and period, with a burst.
 #[derive(Debug)]
 struct Pace<K> {
     burst: u32,
+    period: Duration,
     /// When the key's next event would be due, had there been no burst.
     due: BTreeMap<K, Duration>,
 }
 
 impl<K: Ord + Copy> Pace<K> {
-    fn new(burst: u32) -> Self {
-        Self { burst, due: BTreeMap::new() }
+    fn new(burst: u32, period: Duration) -> Self {
+        Self { burst: burst.max(1), period, due: BTreeMap::new() }
     }
 
     fn take(&mut self, key: K, now: Duration) -> bool {
@@ -169,10 +184,10 @@ impl<K: Ord + Copy> Pace<K> {
         }
         let due = self.due.entry(key).or_insert(now);
         let early = due.saturating_sub(now);
-        if early > PERIOD * (self.burst - 1) {
+        if early > self.period * (self.burst - 1) {
             return false;
         }
-        *due = now + early + PERIOD;
+        *due = now + early + self.period;
         true
     }
 }
@@ -180,6 +195,8 @@ impl<K: Ord + Copy> Pace<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(10);
 
     fn allows(reach: Reach, address: &str) -> bool {
         reach.allows(address.parse().expect("an address"))
@@ -235,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_source_gets_a_burst_and_then_one_dial_each_period() {
-        let mut pace = Pace::new(3);
+        let mut pace = Pace::new(3, PERIOD);
         let second = Duration::from_secs;
         assert_eq!((0..10).filter(|_| pace.take(1, second(100))).count(), 3);
         assert!(pace.take(2, second(100)), "another source has its own pace");
@@ -247,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_strangers_is_bounded() {
-        let mut pace = Pace::new(3);
+        let mut pace = Pace::new(3, PERIOD);
         assert_eq!((0..4_200).filter(|key| pace.take(*key, Duration::ZERO)).count(), MAX_REMEMBERED);
         assert!(pace.take(10_001, PERIOD), "those whose turn is over are forgotten");
     }

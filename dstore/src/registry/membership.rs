@@ -101,6 +101,8 @@ pub(super) struct Membership {
     /// Nodes that died and are not reported by [`Membership::take_gone`] yet.
     gone: Vec<NodeId>,
     quarantines: u64,
+    /// Quarantines that are not reported by [`Membership::take_quarantined`] yet.
+    quarantined: BTreeMap<NodeId, Timestamp>,
     latest: Timestamp,
 }
 
@@ -113,6 +115,7 @@ impl Membership {
             histories: BTreeMap::new(),
             gone: Vec::new(),
             quarantines: 0,
+            quarantined: BTreeMap::new(),
             latest: now,
         }
     }
@@ -216,6 +219,21 @@ impl Membership {
         let mut gone = std::mem::take(&mut self.gone);
         gone.retain(|id| !self.members.contains_key(id));
         gone
+    }
+
+    /// Quarantines that began or were made longer since the last call, and until when they last.
+    pub(super) fn take_quarantined(&mut self) -> BTreeMap<NodeId, Timestamp> {
+        std::mem::take(&mut self.quarantined)
+    }
+
+    /// Goes on with a quarantine from before a restart; none lasts longer from now than a new one.
+    pub(super) fn quarantine(&mut self, id: NodeId, until: Timestamp, now: Timestamp) {
+        let until = until.min(now.after(self.rules.quarantine.duration));
+        if until > now {
+            // All the changes that are still fine: the next one makes it longer.
+            let changes = std::iter::repeat_n(now, self.rules.quarantine.changes).collect();
+            self.histories.insert(id, History { changes, quarantined_until: until });
+        }
     }
 
     /// Nodes that can take new shards.
@@ -323,6 +341,7 @@ impl Membership {
             history.changes.pop_front();
             self.quarantines += u64::from(history.quarantined_until <= at);
             history.quarantined_until = at.after(duration);
+            self.quarantined.insert(id, history.quarantined_until);
         }
         self.forget_oldest();
     }
@@ -335,6 +354,7 @@ impl Membership {
         let left = self.histories.iter().filter(|(id, _)| !self.members.contains_key(id));
         if let Some(oldest) = left.min_by_key(|(_, history)| history.changes.back()).map(|(id, _)| *id) {
             self.histories.remove(&oldest);
+            self.quarantined.remove(&oldest);
         }
     }
 }

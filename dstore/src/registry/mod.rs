@@ -32,6 +32,7 @@ use crate::noise::Role;
 use crate::proto::{MAX_LISTED, NodeState, is_endpoint};
 use crate::rt::{Rt, Timestamp};
 
+pub use self::dial_back::DialBacks;
 pub use self::membership::Quarantine;
 
 /// The label of the network that nodes and registries belong to unless told otherwise.
@@ -54,6 +55,7 @@ impl Registry {
             min_nodes: 3,
             max_nodes: MAX_LISTED,
             quarantine: Quarantine::default(),
+            dial_backs: DialBacks::default(),
             limits: Limits::default(),
             private_endpoints: false,
             admin: AdminSettings::default(),
@@ -75,6 +77,7 @@ pub struct RegistryBuilder {
     min_nodes: usize,
     max_nodes: usize,
     quarantine: Quarantine,
+    dial_backs: DialBacks,
     limits: Limits,
     private_endpoints: bool,
     admin: AdminSettings,
@@ -143,6 +146,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// How often nodes are dialled back before they are listed. Default: once in 10 s for each source and address, with
+    /// bursts of 3 and 6.
+    pub fn dial_backs(mut self, often: DialBacks) -> Self {
+        self.dial_backs = often;
+        self
+    }
+
     /// Limits on connections. Default: those of [`Limits::default`]. Their idle time is raised to three heartbeats.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -196,7 +206,7 @@ impl RegistryBuilder {
             network,
             heartbeat: self.heartbeat,
             min_nodes: self.min_nodes,
-            dial_back: DialBack::new(&rt, network, identity.transport().clone(), reach),
+            dial_back: DialBack::new(&rt, network, identity.transport().clone(), reach, self.dial_backs),
             members: Mutex::new(members),
             state: futures_util::lock::Mutex::new(state),
             metrics: RegistryMetrics::new(),
@@ -256,7 +266,10 @@ impl RegistryBuilder {
         let mut members = Membership::new(rules, rt.now());
         let Some(folder) = &self.dir else { return Ok((State::in_memory(), members)) };
         let (state, saved) = State::open(rt, folder.join("registry.db")).await?;
-        for node in saved {
+        for (id, until) in saved.quarantined {
+            members.quarantine(id, until, rt.now());
+        }
+        for node in saved.nodes {
             // Of another network, or ended meanwhile: such nodes register again if they live.
             if let Some(record) = node.record.record(network) {
                 members.restore(node.record, record, node.last_seen, rt.now());

@@ -86,6 +86,7 @@ impl RegistryService {
             RegistryRequest::Register(record) => self.register(link, record).await,
             RegistryRequest::Heartbeat(heartbeat) => {
                 let known = self.members().heartbeat(link.peer, heartbeat, self.now());
+                self.remember_quarantines().await;
                 Ok(RegistryReply::Alive { known })
             }
             RegistryRequest::Deregister => self.deregister(link).await,
@@ -120,6 +121,7 @@ impl RegistryService {
         let (id, seq) = (record.id, record.seq);
         self.members().register(signed, record, self.now())?;
         drop(state);
+        self.remember_quarantines().await;
         match again {
             Verdict::New => tracing::info!(node = %id, seq, "a node registered"),
             Verdict::Same | Verdict::Renewal => tracing::debug!(node = %id, seq, ?again, "a node registered again"),
@@ -133,14 +135,32 @@ impl RegistryService {
         if let Some(id) = id {
             state.remove(&self.rt, vec![id]).await.map_err(internal)?;
             self.members().deregister(link.peer, self.now());
+            drop(state);
+            self.remember_quarantines().await;
             self.metrics.departures.inc();
             tracing::info!(node = %id, "a node left");
         }
         Ok(RegistryReply::Deregistered)
     }
 
+    /// So that nobody gets out of a quarantine when the registry restarts.
+    async fn remember_quarantines(&self) {
+        let (quarantined, now) = (self.members().take_quarantined(), self.now());
+        if quarantined.is_empty() {
+            return;
+        }
+        if let Err(error) = self.state.lock().await.quarantine(&self.rt, quarantined, now).await {
+            tracing::warn!(%error, "cannot write the registry's state");
+        }
+    }
+
     /// Forgets nodes that died. To be called once per heartbeat interval.
     pub(super) async fn tick(&self) {
+        self.forget_dead().await;
+        self.remember_quarantines().await;
+    }
+
+    async fn forget_dead(&self) {
         let state = self.state.lock().await;
         let gone = {
             let mut members = self.members();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what [`State::save`] and [`State::remove`] answered is durable. Only one process has the file open.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,19 +16,28 @@ use crate::rt::{Rt, Timestamp};
 
 /// "dsrg", in the header of every such file.
 const APPLICATION_ID: i32 = 0x6473_7267;
-const FORMAT_VERSION: i32 = 1;
+const FORMAT_VERSION: i32 = 2;
 /// How long a start waits for an earlier registry of this process to let the file go.
 const BUSY_LIMIT: Duration = Duration::from_secs(1);
 
 const SCHEMA: &str = "
     CREATE TABLE node (id BLOB PRIMARY KEY, record BLOB NOT NULL, last_seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
+/// What version 2 adds.
+const SCHEMA_2: &str = "CREATE TABLE quarantine (id BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID";
 
 /// A node that was listed.
 #[derive(Debug, Clone)]
 pub(super) struct Saved {
     pub(super) record: Signed<NodeRecord>,
     pub(super) last_seen: Timestamp,
+}
+
+/// What was there when the file was opened.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    pub(super) nodes: Vec<Saved>,
+    pub(super) quarantined: Vec<(NodeId, Timestamp)>,
 }
 
 /// The file, unless the registry lives in memory only.
@@ -47,7 +57,7 @@ impl State {
     }
 
     /// Opens the file at `path`, or makes it, and reads what it holds.
-    pub(super) async fn open(rt: &Rt, path: PathBuf) -> Result<(Self, Vec<Saved>)> {
+    pub(super) async fn open(rt: &Rt, path: PathBuf) -> Result<(Self, Remembered)> {
         rt.blocking(move || {
             let (connection, saved) = open(&path)?;
             Ok((Self(Some(Arc::new(File { path, connection: Mutex::new(Some(connection)) }))), saved))
@@ -64,6 +74,21 @@ impl State {
                 params![id.as_bytes(), proto::encode(&saved.record), last_seen],
             )?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Remembers until when nodes are quarantined, and forgets the quarantines that are over at `now`.
+    pub(super) async fn quarantine(&self, rt: &Rt, nodes: BTreeMap<NodeId, Timestamp>, now: Timestamp) -> Result<()> {
+        let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self.run(rt, move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM quarantine WHERE until <= ?1", params![millis(now)])?;
+            for (id, until) in nodes {
+                let sql = "INSERT OR REPLACE INTO quarantine (id, until) VALUES (?1, ?2)";
+                transaction.execute(sql, params![id.as_bytes(), millis(until)])?;
+            }
+            transaction.commit()
         })
         .await
     }
@@ -108,7 +133,7 @@ impl State {
     }
 }
 
-fn open(path: &Path) -> Result<(Connection, Vec<Saved>)> {
+fn open(path: &Path) -> Result<(Connection, Remembered)> {
     // Absolute, so that no name has a meaning of its own to SQLite, as `:memory:` has.
     let io = |error| Error::io(format!("cannot open {}", path.display()), error);
     let path = &std::path::absolute(path).map_err(io)?;
@@ -124,7 +149,9 @@ fn open(path: &Path) -> Result<(Connection, Vec<Saved>)> {
     }
     let saved = load(&connection).map_err(|error| failed(path, error))?;
     let saved: Option<_> = saved.into_iter().collect();
-    Ok((connection, saved.ok_or_else(|| damaged(path))?))
+    let nodes = saved.ok_or_else(|| damaged(path))?;
+    let quarantined = load_quarantined(&connection).map_err(|error| failed(path, error))?;
+    Ok((connection, Remembered { nodes, quarantined }))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -149,9 +176,14 @@ fn prepare(path: &Path, connection: &mut Connection) -> Result<()> {
         let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
         if found == (0, 0) && tables == 0 {
             transaction.execute_batch(SCHEMA)?;
+            found.1 = 1;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            found.0 = APPLICATION_ID;
+        }
+        if found == (APPLICATION_ID, 1) {
+            transaction.execute_batch(SCHEMA_2)?;
             transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;
-            found = (APPLICATION_ID, FORMAT_VERSION);
+            found.1 = FORMAT_VERSION;
         }
         transaction.commit()?;
         Ok(found)
@@ -176,6 +208,15 @@ fn load(connection: &Connection) -> rusqlite::Result<Vec<Option<Saved>>> {
         let record = proto::decode("saved record", &row.get::<_, Vec<u8>>(0)?).ok();
         let last_seen = Timestamp::from_millis(u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0));
         Ok(record.map(|record| Saved { record, last_seen }))
+    })?;
+    rows.collect()
+}
+
+fn load_quarantined(connection: &Connection) -> rusqlite::Result<Vec<(NodeId, Timestamp)>> {
+    let mut statement = connection.prepare("SELECT id, until FROM quarantine ORDER BY id")?;
+    let rows = statement.query_map((), |row| {
+        let until = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        Ok((NodeId::new(row.get(0)?), Timestamp::from_millis(until)))
     })?;
     rows.collect()
 }

@@ -369,6 +369,43 @@ fn a_restarted_registry_is_the_same_and_suspects_its_nodes_until_it_hears_them()
 }
 
 #[test]
+fn a_quarantine_outlasts_a_restart_of_the_registry_and_uploads_are_not_offered_the_node() {
+    block_on(async {
+        let (world, folder) = (World::new(), tempfile::tempdir().expect("a folder"));
+        let registry = world.registry().dir(folder.path()).min_nodes(1).start().await.expect("starts");
+        let node = world.node().await;
+        let mut link = node.join(&world, &registry).await;
+        for seq in 2..5 {
+            link.ask(&RegistryRequest::Deregister).await.expect("leaves");
+            register(&mut link, node.record(|record| record.seq = 1_800_000_000_000 + seq)).await.expect("comes back");
+        }
+        assert_eq!(registry.nodes()[0].state, NodeState::Quarantined);
+        registry.shutdown().await;
+        let registry = world.registry().dir(folder.path()).min_nodes(1).start().await.expect("starts again");
+        let mut link = node.link(&world, &registry).await;
+        assert!(beat(&mut link).await);
+        assert_eq!(registry.nodes()[0].state, NodeState::Quarantined);
+        let mut client = world.client(&registry).await;
+        let offered = client.ask(&RegistryRequest::ListForUpload).await.expect("answers");
+        assert_eq!(offered, RegistryReply::NotEnough { active: 0, required: 1 });
+    });
+}
+
+#[test]
+fn a_state_of_the_first_format_is_taken_over() {
+    block_on(async {
+        let (world, folder) = (World::new(), tempfile::tempdir().expect("a folder"));
+        let registry = world.start_in(folder.path()).await;
+        drop(world.node().await.join(&world, &registry).await);
+        registry.shutdown().await;
+        let old = rusqlite::Connection::open(folder.path().join("registry.db")).expect("opens");
+        old.execute_batch("DROP TABLE quarantine; PRAGMA user_version = 1").expect("as it was");
+        drop(old);
+        assert_eq!(world.start_in(folder.path()).await.nodes().len(), 1);
+    });
+}
+
+#[test]
 fn a_node_that_died_is_not_back_after_a_restart() {
     block_on(async {
         let world = World::new();
@@ -395,14 +432,15 @@ fn a_damaged_or_foreign_state_is_refused_with_its_name_and_a_way_out() {
         registry.shutdown().await;
         let whole = std::fs::read(&file).expect("there");
         let mut newer = whole.clone();
-        newer[60..64].copy_from_slice(&2_i32.to_be_bytes());
+        newer[60..64].copy_from_slice(&3_i32.to_be_bytes());
         let mut foreign = whole.clone();
         foreign[68..72].copy_from_slice(&77_i32.to_be_bytes());
         for (bytes, way_out) in [
             (vec![7; 5000], "delete it"),
             (whole[..4096].to_vec(), "delete it"),
             ([&whole[..4096], &[7; 4096]].concat(), "delete it"),
-            ([&whole[..whole.len() - 200], &[7; 200]].concat(), "delete it"),
+            // The end of the page with the nodes.
+            ([&whole[..7992], &[7; 200], &whole[8192..]].concat(), "delete it"),
             (newer, "delete the file"),
             (foreign, "another folder"),
         ] {

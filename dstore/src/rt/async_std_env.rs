@@ -10,6 +10,9 @@ use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use super::{BoxFuture, Env, Job, Listener, Socket, Timestamp};
 
+/// Connections that wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+
 /// System clock, operating system entropy, async-std tasks and TCP, and a pool of threads for CPU jobs.
 #[derive(Debug)]
 pub struct AsyncStdEnv {
@@ -103,7 +106,12 @@ impl Env for AsyncStdEnv {
 
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
-            let listener = TcpListener::bind(address).await?;
+            let addresses: Vec<_> = address.to_socket_addrs().await?.collect();
+            let listener = std::net::TcpListener::bind(&addresses[..])?;
+            // The default of 128 is full after a burst of newcomers, and whoever is dropped then tries again after a second.
+            rustix::net::listen(&listener, BACKLOG)?;
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from(listener);
             let local = listener.local_addr()?;
             Ok(Box::new(Tcp { listener: Arc::new(listener), local }) as Box<dyn Listener>)
         })

@@ -13,7 +13,9 @@ use crate::rt::{BoxFuture, Timestamp};
 pub struct NewCopy {
     /// Its address.
     pub id: CopyId,
-    /// Who stores it: the Noise static key of the connection.
+    /// Who may list it: the Noise static key of the connection.
+    pub holder: NoiseKey,
+    /// Whose quota it counts against.
     pub account: NoiseKey,
     /// The version of the file.
     pub version: u32,
@@ -28,7 +30,9 @@ pub struct NewCopy {
 pub struct StoredCopy {
     /// The address.
     pub id: CopyId,
-    /// Whose quota it counts against, and who may list it: whoever stored it last.
+    /// Who may list it: whoever stored it last.
+    pub holder: NoiseKey,
+    /// Whose quota it counts against.
     pub account: NoiseKey,
     /// Until when the node promised to keep it.
     pub lease_until: Timestamp,
@@ -43,9 +47,9 @@ impl StoredCopy {
     /// one takes the place of the lowest or of itself, extends the lease, and makes its account the owner.
     #[must_use]
     pub fn after(old: Option<Self>, new: NewCopy) -> Self {
-        let NewCopy { id, account, version, lease_until, body } = new;
+        let NewCopy { id, holder, account, version, lease_until, body } = new;
         let offered = (version, body);
-        let Some(old) = old else { return Self { id, account, lease_until, newest: offered, older: None } };
+        let Some(old) = old else { return Self { id, holder, account, lease_until, newest: offered, older: None } };
         if old.older.as_ref().is_some_and(|(lowest, _)| version < *lowest) {
             return old;
         }
@@ -55,7 +59,7 @@ impl StoredCopy {
         kept.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
         let mut kept = kept.into_iter();
         let newest = kept.next().unwrap_or_default();
-        Self { id, account, lease_until, newest, older: kept.next() }
+        Self { id, holder, account, lease_until, newest, older: kept.next() }
     }
 
     /// Bytes of all versions.
@@ -105,14 +109,14 @@ pub trait CopyStore: fmt::Debug + Send + Sync + 'static {
     /// `NotFound`, `Failed`.
     fn copy(&self, id: CopyId) -> BoxFuture<'_, Result<StoredCopy, StoreError>>;
 
-    /// The copies of `account` after `after`, in the order of their ids: as many as have `budget` bytes, at least one
+    /// The copies of `holder` after `after`, in the order of their ids: as many as have `budget` bytes, at least one
     /// if there is any.
     ///
     /// # Errors
     /// `Failed`.
     fn copies(
         &self,
-        account: NoiseKey,
+        holder: NoiseKey,
         after: Option<CopyId>,
         budget: u64,
     ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>>;
@@ -137,6 +141,7 @@ mod tests {
     fn versions(offered: &[u32]) -> Vec<u32> {
         let offer = |version| NewCopy {
             id: CopyId::new([1; 32]),
+            holder: NoiseKey::new([2; 32]),
             account: NoiseKey::new([2; 32]),
             version,
             lease_until: Timestamp::default(),

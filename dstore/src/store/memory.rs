@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::hazmat::ChainingValue;
@@ -255,15 +255,16 @@ impl ShardStore for MemoryStore {
         })
     }
 
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(async move {
-            let mut usage = self.shared.space.account(account);
-            for entry in self.shared.shards().values().filter(|entry| entry.shard.key.account == account) {
+            let mut usage = self.shared.space.accounts(&accounts);
+            for entry in self.shared.shards().values().filter(|entry| accounts.contains(&entry.shard.key.account)) {
                 usage.used += entry.shard.len;
                 usage.shards += 1;
             }
             let copies = self.shared.copies();
-            usage.used += copies.values().filter(|copy| copy.account == account).map(StoredCopy::len).sum::<u64>();
+            usage.used +=
+                copies.values().filter(|copy| accounts.contains(&copy.account)).map(StoredCopy::len).sum::<u64>();
             Ok(usage)
         })
     }
@@ -313,7 +314,7 @@ impl CopyStore for MemoryStore {
 
     fn copies(
         &self,
-        account: NoiseKey,
+        holder: NoiseKey,
         after: Option<CopyId>,
         budget: u64,
     ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
@@ -321,7 +322,7 @@ impl CopyStore for MemoryStore {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let (mut found, mut bytes) = (Vec::new(), 0);
             for copy in self.shared.copies().range((from, Bound::Unbounded)).map(|(_, copy)| copy) {
-                if copy.account != account {
+                if copy.holder != holder {
                     continue;
                 }
                 bytes += copy.len();

@@ -11,6 +11,7 @@ mod memory;
 mod space;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use blake3::hazmat::ChainingValue;
 
@@ -292,7 +293,15 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `Failed`.
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>>;
+    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        self.accounts_usage(account..=account)
+    }
+
+    /// The same of all accounts in a range together.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>>;
 
     /// Re-hashes the next shards in order of id after `after`, at most `budget` bytes of them (at least one shard),
     /// and quarantines those that are damaged.

@@ -3,7 +3,8 @@
 //! Invariant: every byte that is set aside is stored, held by an open shard, or given back, also when its writer is dropped.
 //! Which shards are open is known here and nowhere else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,7 +40,7 @@ struct State {
     claims: HashMap<u64, Claim>,
     /// The claim of each open shard.
     open: HashMap<ShardId, u64>,
-    accounts: HashMap<NoiseKey, Account>,
+    accounts: BTreeMap<NoiseKey, Account>,
 }
 
 /// The claims of one account.
@@ -194,11 +195,12 @@ impl Space {
         Usage { used, free, shards: state.shards, open, reserved: state.reserved, damaged: 0 }
     }
 
-    /// What is on its way for `account`, without stored shards, and the room that is left.
-    pub(super) fn account(&self, account: NoiseKey) -> Usage {
+    /// What is on its way for `accounts` together, without stored shards, and the room that is left.
+    pub(super) fn accounts(&self, accounts: &RangeInclusive<NoiseKey>) -> Usage {
         let mut state = self.state();
         let free = self.room(&mut state);
-        let (used, open) = state.accounts.get(&account).map_or((0, 0), |account| (account.bytes, account.open));
+        let ours = state.accounts.range(accounts.clone()).map(|(_, account)| (account.bytes, account.open));
+        let (used, open) = ours.fold((0, 0), |(bytes, open), (more, others)| (bytes + more, open + others));
         Usage { used, free, shards: 0, open, reserved: used, damaged: 0 }
     }
 

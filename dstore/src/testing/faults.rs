@@ -1,5 +1,6 @@
 //! Faults as wrappers of a port.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -197,8 +198,8 @@ impl<S: ShardStore> ShardStore for BrokenStore<S> {
         self.unless_broken(self.store.usage())
     }
 
-    fn account_usage(&self, account: NoiseKey) -> Outcome<'_, Usage> {
-        self.unless_broken(self.store.account_usage(account))
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> Outcome<'_, Usage> {
+        self.unless_broken(self.store.accounts_usage(accounts))
     }
 
     fn scrub(&self, after: Option<ShardId>, budget: u64) -> Outcome<'_, Scrubbed> {
@@ -215,8 +216,8 @@ impl<S: CopyStore> CopyStore for BrokenStore<S> {
         self.unless_broken(self.store.copy(id))
     }
 
-    fn copies(&self, account: NoiseKey, after: Option<CopyId>, budget: u64) -> Outcome<'_, Vec<StoredCopy>> {
-        self.unless_broken(self.store.copies(account, after, budget))
+    fn copies(&self, holder: NoiseKey, after: Option<CopyId>, budget: u64) -> Outcome<'_, Vec<StoredCopy>> {
+        self.unless_broken(self.store.copies(holder, after, budget))
     }
 
     fn count_copies(&self, account: NoiseKey) -> Outcome<'_, u64> {

@@ -229,10 +229,14 @@ impl Core {
                 let offer = offer.offer(self.network, &link.session).ok_or(Stop::Refused(Refusal::Denied))?;
                 self.put(link, &offer, false).await?
             }
-            // Of copies it tells no lies: it has none.
-            NodeRequest::PutCopy { .. } | NodeRequest::GetCopy(_) | NodeRequest::ListCopies { .. } => {
+            // Of copies and guests it tells no lies: it has none.
+            NodeRequest::PutCopy { .. }
+            | NodeRequest::GetCopy(_)
+            | NodeRequest::ListCopies { .. }
+            | NodeRequest::Accept(_) => {
                 return Err(Stop::Refused(Refusal::Unsupported));
             }
+            NodeRequest::Transfer(none) => match none {},
         };
         link.writer.control(&encode(&reply));
         Ok(())

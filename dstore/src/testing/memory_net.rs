@@ -50,9 +50,22 @@ impl MemoryNet {
     /// At the 255th host.
     #[must_use]
     pub fn host(&self) -> HostEnv {
+        self.host_in([10, 0, 0])
+    }
+
+    /// As [`MemoryNet::host`], with a public address.
+    ///
+    /// # Panics
+    /// At the 255th host.
+    #[must_use]
+    pub fn public_host(&self) -> HostEnv {
+        self.host_in([198, 51, 100])
+    }
+
+    fn host_in(&self, [a, b, c]: [u8; 3]) -> HostEnv {
         let mut state = self.state();
         state.hosts = state.hosts.checked_add(1).expect("a network has at most 254 hosts");
-        let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, state.hosts));
+        let ip = IpAddr::V4(Ipv4Addr::new(a, b, c, state.hosts));
         HostEnv { machine: Arc::new(AsyncStdEnv::new()), net: self.clone(), ip }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -124,8 +125,8 @@ impl ShardStore for Counting {
         self.store.usage()
     }
 
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        self.store.account_usage(account)
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        self.store.accounts_usage(accounts)
     }
 
     fn scrub(&self, after: Option<ShardId>, budget: u64) -> BoxFuture<'_, Result<Scrubbed, StoreError>> {
@@ -144,11 +145,11 @@ impl CopyStore for Counting {
 
     fn copies(
         &self,
-        account: NoiseKey,
+        holder: NoiseKey,
         after: Option<CopyId>,
         budget: u64,
     ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
-        self.store.copies(account, after, budget)
+        self.store.copies(holder, after, budget)
     }
 
     fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -3,9 +3,9 @@
 use dstore::id::{CopyId, NetworkId, NodeId, NoiseKey, ShardRoot};
 use dstore::manifest::Manifest;
 use dstore::proto::{
-    BlockRequest, CapabilityKey, CopyItem, CopyOffer, CopyQuery, Deletion, Heartbeat, ListedNode, NodeInfo, NodeRecord,
-    NodeReply, NodeRequest, NodeState, PutEnd, PutOffer, Receipt, RegistryReply, RegistryRequest, Rights, ShardHealth,
-    ShardName, ShardStatus, Signable, Signed, Token, decode, encode,
+    BlockRequest, CapabilityKey, CopyItem, CopyOffer, CopyQuery, Deletion, Heartbeat, InviteTerms, ListedNode,
+    NodeInfo, NodeRecord, NodeReply, NodeRequest, NodeState, PutEnd, PutOffer, Receipt, RegistryReply, RegistryRequest,
+    Rights, ShardHealth, ShardName, ShardStatus, Signable, Signed, Token, decode, encode,
 };
 use dstore::rt::Timestamp;
 use dstore::signature::SecretKey;
@@ -162,6 +162,14 @@ fn copy_body() -> Vec<u8> {
     vec![0xb0; 128]
 }
 
+fn invite() -> InviteTerms {
+    InviteTerms {
+        node: NodeId::new(node_key().address()),
+        id: [0x1d; 16],
+        not_after: Timestamp::from_millis(1_790_604_800_000),
+    }
+}
+
 fn by_capability<T: Signable>(value: &T, session: &[u8]) -> Signed<T> {
     Signed::new(value, &capability(), NETWORK, session)
 }
@@ -213,6 +221,7 @@ pub(crate) fn messages_made() -> Vec<Made> {
         ("get-copy", NodeRequest::GetCopy(by_capability(&copy_query(), &SESSION))),
         ("list-copies", NodeRequest::ListCopies { cursor: None }),
         ("list-more-copies", NodeRequest::ListCopies { cursor: Some(CopyId::new([0xd1; 32])) }),
+        ("accept", NodeRequest::Accept(by_node(&invite()))),
     ];
     let item = |version| CopyItem { id: CopyId::new([0xd1; 32]), version, body: copy_body() };
     let proof = vec![[0xe1; 32], [0xe2; 32]];
@@ -310,6 +319,7 @@ pub(crate) fn statement(input: &Value) -> Outcome {
         "Receipt" => signed::<Receipt>(&encoded)?.receipt(network).map(|value| described(&value)),
         "Token" => signed::<Token>(&encoded)?.token(network).map(|value| described(&value)),
         "PutOffer" => signed::<PutOffer>(&encoded)?.offer(network, &session()).map(|value| described(&value)),
+        "InviteTerms" => signed::<InviteTerms>(&encoded)?.terms(network).map(|value| described(&value)),
         "Deletion" => signed::<Deletion>(&encoded)?.deletion(network, &session()).map(|value| described(&value)),
         "CopyOffer" => signed::<CopyOffer>(&encoded)?.copy_offer(network, &session()).map(|value| described(&value)),
         "CopyQuery" => signed::<CopyQuery>(&encoded)?.copy_query(network, &session()).map(|value| described(&value)),
@@ -359,6 +369,7 @@ pub(crate) fn statements_made() -> Vec<Made> {
                 (record.zone, record.draining) = (String::new(), true);
             }),
         ),
+        good("invite", "A node invites.", plain("InviteTerms", encode(&by_node(&invite())))),
         good("receipt", "A shard is durable.", plain("Receipt", encode(&by_node(&receipt())))),
         good("token-read", "A token for one holder.", plain("Token", encode(&by_capability(&token(), &[])))),
         good("token-renew", "A token for whoever has it.", {
@@ -393,6 +404,11 @@ pub(crate) fn statements_made() -> Vec<Made> {
         ("copy-query-other-signer", "Signed by another key.", bound("CopyQuery", encode(&query_by_other))),
         ("copy-query-as-offer", "A query where an offer is due.", with(&query, "type", "CopyOffer")),
         ("receipt-other-signer", "A receipt in another node's name.", plain("Receipt", encode(&by_stranger))),
+        (
+            "invite-other-signer",
+            "An invite in another node's name.",
+            plain("InviteTerms", encode(&Signed::new(&invite(), &capability(), NETWORK, &[]))),
+        ),
         (
             "receipt-as-token-tag",
             "A receipt under the tag of tokens.",

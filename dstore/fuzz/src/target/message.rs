@@ -36,6 +36,8 @@ pub(super) fn node_request(data: &[u8]) -> Accepted {
         NodeRequest::Delete(deletion) => drop(deletion.deletion(NETWORK, &SESSION)),
         NodeRequest::PutCopy { offer, .. } => drop(offer.copy_offer(NETWORK, &SESSION)),
         NodeRequest::GetCopy(query) => drop(query.copy_query(NETWORK, &SESSION)),
+        NodeRequest::Accept(invite) => drop(invite.terms(NETWORK)),
+        NodeRequest::Transfer(none) => match none {},
         NodeRequest::Info | NodeRequest::ListCopies { .. } => {}
     }
     Some(())

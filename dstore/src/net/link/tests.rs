@@ -246,3 +246,23 @@ fn a_peer_takes_64_kib_in_each_window_or_all_that_is_left() {
         }
     });
 }
+
+#[test]
+fn a_quiet_connection_gives_its_buffers_back_and_goes_on() {
+    block_on(async {
+        let (mut ours, mut theirs) = pair().await;
+        ours.writer.control(&vec![7; 65_000]);
+        ours.writer.flush().await.expect("sent");
+        let busy = theirs.reader.control(65_536, WAIT).await.expect("arrived");
+        let held = |reader: &super::LinkReader| reader.buffer.len() + reader.plain.capacity();
+        assert!(held(&theirs.reader) > 65_000);
+        let quiet = theirs.reader.control(65_536, super::REST + Duration::from_millis(1)).await;
+        assert!(matches!(quiet, Err(LinkError::Stalled(_))), "{quiet:?}");
+        assert!(held(&theirs.reader) <= 2 * super::FIRST_READ_BUFFER, "{}", held(&theirs.reader));
+        ours.writer.rest().await;
+        assert_eq!(ours.writer.out.capacity() + ours.writer.plain.capacity(), 0);
+        ours.writer.control(&[8]);
+        ours.writer.flush().await.expect("sent");
+        assert_eq!((busy.len(), theirs.reader.control(65_536, WAIT).await.expect("arrived")), (65_000, vec![8]));
+    });
+}

@@ -3,6 +3,7 @@
 use super::{Connection, Failure, refusal};
 use crate::copy::is_body_len;
 use crate::id::CopyId;
+use crate::node::admission::Caller;
 use crate::node::authority::lease_until;
 use crate::proto::{CopyItem, CopyOffer, CopyQuery, NodeReply, Refusal, Signed};
 use crate::store::{NewCopy, StoreError, StoredCopy};
@@ -20,21 +21,24 @@ impl Connection {
             return Err(Refusal::Mismatch.into());
         }
         let lease_until = lease_until(self.node.rt.now(), offer.lease);
-        let new = NewCopy { id: offer.id(), account: self.link.peer, version: offer.version, lease_until, body };
-        self.check_copy_quota(&new).await?;
+        let caller = self.caller()?;
+        let (holder, account) = (self.link.peer, caller.account);
+        let new = NewCopy { id: offer.id(), holder, account, version: offer.version, lease_until, body };
+        let _turn = self.node.quota_turn.lock().await;
+        self.check_copy_quota(caller, &new).await?;
         let kept = self.node.copies.put_copy(new).await?;
         Ok(NodeReply::CopyStored { version: kept.newest.0, lease_until: kept.lease_until })
     }
 
     /// Refuses what would take the peer's account over its quota, and new addresses while draining.
-    async fn check_copy_quota(&self, new: &NewCopy) -> Result<(), Refusal> {
+    async fn check_copy_quota(&self, caller: Caller, new: &NewCopy) -> Result<(), Refusal> {
         let old = match self.node.copies.copy(new.id).await {
             Ok(old) => Some(old),
             Err(StoreError::NotFound) => None,
             Err(error) => return Err(refusal(&error)),
         };
         let ours = old.as_ref().filter(|old| old.account == new.account);
-        if old.is_none() && self.node.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        if old.is_none() && self.node.is_draining() {
             return Err(Refusal::NoSpace);
         }
         let before = ours.map_or(0, StoredCopy::len);
@@ -43,11 +47,11 @@ impl Connection {
         if growth == 0 && !is_new {
             return Ok(());
         }
-        let (config, failed) = (&self.node.config, |error| refusal(&error));
-        let used = self.node.store.account_usage(new.account).await.map_err(failed)?.used;
-        let copies = self.node.copies.count_copies(new.account).await.map_err(failed)?;
-        let fits = used.saturating_add(growth) <= config.quota_bytes && (!is_new || copies < config.quota_copies);
-        if fits { Ok(()) } else { Err(Refusal::Quota) }
+        let copies = self.node.copies.count_copies(new.account).await.map_err(|error| refusal(&error))?;
+        if is_new && copies >= self.node.config.quota_copies {
+            return Err(Refusal::Quota);
+        }
+        self.node.check_bytes(caller, growth).await
     }
 
     pub(super) async fn get_copy(&self, signed: &Signed<CopyQuery>) -> Result<NodeReply, Failure> {

@@ -3,6 +3,8 @@
 //! Invariant: `copy_accounts` is the sum of `copies`, kept by triggers in the same transaction. An index that is lost
 //! loses them: clients write them again with the next version or renewal of a file.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::commit::Batch;
@@ -17,10 +19,10 @@ use crate::store::copies::{CopyStore, NewCopy, StoredCopy};
 /// Made in every database, also one of an earlier version, which had none of it.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS copies (
-        id BLOB NOT NULL UNIQUE, account BLOB NOT NULL, lease INTEGER NOT NULL,
+        id BLOB NOT NULL UNIQUE, holder BLOB NOT NULL, account BLOB NOT NULL, lease INTEGER NOT NULL,
         version INTEGER NOT NULL, body BLOB NOT NULL, older INTEGER, older_body BLOB
     );
-    CREATE UNIQUE INDEX IF NOT EXISTS copies_listed ON copies (account, id);
+    CREATE UNIQUE INDEX IF NOT EXISTS copies_listed ON copies (holder, id);
     CREATE INDEX IF NOT EXISTS copies_leased ON copies (lease);
     CREATE TABLE IF NOT EXISTS copy_accounts (
         account BLOB PRIMARY KEY, bytes INTEGER NOT NULL, copies INTEGER NOT NULL
@@ -39,7 +41,7 @@ pub(super) const SCHEMA: &str = "
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, account, lease, version, body, older, older_body FROM copies ", $rest)
+        concat!("SELECT id, account, lease, version, body, older, older_body, holder FROM copies ", $rest)
     };
 }
 
@@ -48,11 +50,11 @@ impl Index {
         self.connection.prepare_cached(select!("WHERE id = ?1"))?.query_row([id.as_bytes()], stored).optional()
     }
 
-    fn copies(&self, account: NoiseKey, after: Option<CopyId>, budget: u64) -> rusqlite::Result<Vec<StoredCopy>> {
+    fn copies(&self, holder: NoiseKey, after: Option<CopyId>, budget: u64) -> rusqlite::Result<Vec<StoredCopy>> {
         let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
-        let mut statement = self.connection.prepare_cached(select!("WHERE account = ?1 AND id > ?2 ORDER BY id"))?;
+        let mut statement = self.connection.prepare_cached(select!("WHERE holder = ?1 AND id > ?2 ORDER BY id"))?;
         let (mut copies, mut bytes) = (Vec::new(), 0);
-        for copy in statement.query_map(params![account.as_bytes(), after], stored)? {
+        for copy in statement.query_map(params![holder.as_bytes(), after], stored)? {
             let copy = copy?;
             bytes += copy.len();
             if bytes > budget && !copies.is_empty() {
@@ -69,9 +71,10 @@ impl Index {
         let (version, body) = &copy.newest;
         let (older, older_body) = copy.older.as_ref().map(|(version, body)| (version, body)).unzip();
         self.connection
-            .prepare_cached("INSERT INTO copies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .prepare_cached("INSERT INTO copies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
             .execute(params![
                 copy.id.as_bytes(),
+                copy.holder.as_bytes(),
                 copy.account.as_bytes(),
                 from_time(copy.lease_until),
                 version,
@@ -99,12 +102,12 @@ impl Index {
         self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
     }
 
-    /// Bytes and number of the copies of one account.
-    pub(super) fn copy_account(&self, account: NoiseKey) -> rusqlite::Result<(u64, u64)> {
-        let sql = "SELECT bytes, copies FROM copy_accounts WHERE account = ?1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let sums = statement.query_row([account.as_bytes()], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)));
-        Ok(sums.optional()?.unwrap_or_default())
+    /// Bytes and number of the copies of these accounts together.
+    pub(super) fn copy_accounts(&self, accounts: &RangeInclusive<NoiseKey>) -> rusqlite::Result<(u64, u64)> {
+        let sql = "SELECT coalesce(sum(bytes), 0), coalesce(sum(copies), 0) FROM copy_accounts
+            WHERE account BETWEEN ?1 AND ?2";
+        let range = [accounts.start().as_bytes(), accounts.end().as_bytes()];
+        self.connection.prepare_cached(sql)?.query_row(range, |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))
     }
 }
 
@@ -112,6 +115,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredCopy> {
     let older = row.get::<_, Option<u32>>(5)?;
     Ok(StoredCopy {
         id: CopyId::new(row.get(0)?),
+        holder: NoiseKey::new(row.get(7)?),
         account: NoiseKey::new(row.get(1)?),
         lease_until: Timestamp::from_millis(unsigned(row, 2)?),
         newest: (row.get(3)?, row.get(4)?),
@@ -160,16 +164,16 @@ impl CopyStore for DiskStore {
 
     fn copies(
         &self,
-        account: NoiseKey,
+        holder: NoiseKey,
         after: Option<CopyId>,
         budget: u64,
     ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
-        let read = move |index: &Index| index.copies(account, after, budget).map_err(of_index);
+        let read = move |index: &Index| index.copies(holder, after, budget).map_err(of_index);
         Box::pin(self.job(move |disk| disk.index(read)))
     }
 
     fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {
-        let read = move |index: &Index| index.copy_account(account).map_err(of_index);
+        let read = move |index: &Index| index.copy_accounts(&(account..=account)).map_err(of_index);
         Box::pin(self.job(move |disk| Ok(disk.index(read)?.1)))
     }
 

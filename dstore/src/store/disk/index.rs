@@ -2,6 +2,7 @@
 //!
 //! Invariant: `accounts` is the sum of `shards`, kept by triggers in the same transaction.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use rusqlite::types::Type;
@@ -220,12 +221,12 @@ impl Index {
         self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
     }
 
-    /// Bytes and number of the shards of one account.
-    pub(super) fn account(&self, account: NoiseKey) -> rusqlite::Result<(u64, u64)> {
-        let sql = "SELECT bytes, shards FROM accounts WHERE account = ?1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let sums = statement.query_row([account.as_bytes()], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)));
-        Ok(sums.optional()?.unwrap_or_default())
+    /// Bytes and number of the shards of these accounts together.
+    pub(super) fn accounts(&self, accounts: &RangeInclusive<NoiseKey>) -> rusqlite::Result<(u64, u64)> {
+        let sql =
+            "SELECT coalesce(sum(bytes), 0), coalesce(sum(shards), 0) FROM accounts WHERE account BETWEEN ?1 AND ?2";
+        let range = [accounts.start().as_bytes(), accounts.end().as_bytes()];
+        self.connection.prepare_cached(sql)?.query_row(range, |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))
     }
 
     /// Touches the pages that [`Index::with_prefix`] does not, but not the bytes of the shards.

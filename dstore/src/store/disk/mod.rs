@@ -27,6 +27,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -360,13 +361,13 @@ impl ShardStore for DiskStore {
         }))
     }
 
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>> {
         Box::pin(self.job(move |disk| {
-            let ((bytes, shards), (copies, _)) = disk.index(|index| {
-                let of_account = index.account(account).and_then(|shards| Ok((shards, index.copy_account(account)?)));
-                of_account.map_err(failure::of_index)
+            let ((bytes, shards), copies) = disk.index(|index| {
+                let sums = index.accounts(&accounts).and_then(|shards| Ok((shards, index.copy_accounts(&accounts)?.0)));
+                sums.map_err(failure::of_index)
             })?;
-            let on_its_way = disk.space.account(account);
+            let on_its_way = disk.space.accounts(&accounts);
             Ok(Usage { used: bytes + copies + on_its_way.used, shards, ..on_its_way })
         }))
     }

@@ -47,7 +47,7 @@ pub fn copy(seed: u32, account: u8, version: u32, len: usize) -> NewCopy {
     let id = CopyId::new(*blake3::hash(&seed.to_le_bytes()).as_bytes());
     let mut key = [0; 32];
     key[31] = account;
-    NewCopy { id, account: NoiseKey::new(key), version, lease_until: LEASE, body }
+    NewCopy { id, holder: NoiseKey::new(key), account: NoiseKey::new(key), version, lease_until: LEASE, body }
 }
 
 async fn put(subject: &Subject, new: &NewCopy) -> StoredCopy {

@@ -1,6 +1,7 @@
 //! A node's disk: shards in memory that outlive the node, with a time of its own and a fill level at will.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -120,8 +121,8 @@ impl ShardStore for Disk {
         self.platter.store.usage()
     }
 
-    fn account_usage(&self, account: NoiseKey) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        self.platter.store.account_usage(account)
+    fn accounts_usage(&self, accounts: RangeInclusive<NoiseKey>) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        self.platter.store.accounts_usage(accounts)
     }
 
     fn scrub(&self, after: Option<ShardId>, budget: u64) -> BoxFuture<'_, Result<Scrubbed, StoreError>> {
@@ -143,11 +144,11 @@ impl CopyStore for Disk {
 
     fn copies(
         &self,
-        account: NoiseKey,
+        holder: NoiseKey,
         after: Option<CopyId>,
         budget: u64,
     ) -> BoxFuture<'_, Result<Vec<StoredCopy>, StoreError>> {
-        self.platter.store.copies(account, after, budget)
+        self.platter.store.copies(holder, after, budget)
     }
 
     fn count_copies(&self, account: NoiseKey) -> BoxFuture<'_, Result<u64, StoreError>> {
