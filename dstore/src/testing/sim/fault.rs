@@ -21,7 +21,7 @@ impl SimNet {
     /// Starts a registry or node again with what it had made durable, at its old address. A registry remembers no node.
     ///
     /// # Panics
-    /// For a client: [`SimClient::restart`].
+    /// For a client: [`SimClient::restart`](crate::testing::SimClient::restart).
     pub fn restart(&self, host: SimHost) {
         self.kill(host);
         let env = self.env(host);
@@ -50,7 +50,7 @@ impl SimNet {
     }
 
     /// Flips the first byte of every shard that node `index` keeps, as a failing disk might; answers which these are.
-    /// [`MemoryStore::flip`] makes them whole again.
+    /// [`MemoryStore::flip`](crate::store::MemoryStore::flip) makes them whole again.
     pub fn corrupt(&self, index: usize) -> Vec<ShardId> {
         let store = self.store(index);
         let ids = store.ids();

@@ -59,7 +59,7 @@ pub struct Sim {
 impl Sim {
     /// A simulation of a registry and three nodes, of which `seed` decides all that is left to chance.
     pub fn new(seed: u64) -> Self {
-        Self { seed, nodes: 3, registries: 1, capacity: 1 << 30, max_steps: 10_000_000 }
+        Self { seed, nodes: 3, registries: 1, capacity: 1 << 30, max_steps: 1_000_000 }
     }
 
     /// Storage nodes to begin with. Default 3.
@@ -80,7 +80,7 @@ impl Sim {
         self
     }
 
-    /// Polls of tasks after which a simulation that has not ended is a failure. Default 10,000,000.
+    /// Polls of tasks after which a simulation that has not ended is a failure. Default 1,000,000: some ten seconds.
     pub fn max_steps(mut self, steps: u64) -> Self {
         self.max_steps = steps;
         self
