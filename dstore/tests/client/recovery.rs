@@ -65,8 +65,8 @@ impl Scene {
 
     /// Gives a node copies that it had at some time.
     async fn keep(&self, node: usize, copies: &[StoredCopy]) {
-        for StoredCopy { id, account, lease_until, newest: (version, body), .. } in copies.iter().cloned() {
-            let new = NewCopy { id, account, version, lease_until, body };
+        for StoredCopy { id, holder, account, lease_until, newest: (version, body), .. } in copies.iter().cloned() {
+            let new = NewCopy { id, holder, account, version, lease_until, body };
             self.cluster.store(node).put_copy(new).await.expect("stores");
         }
     }
@@ -258,7 +258,7 @@ fn a_node_that_replays_old_versions_or_makes_copies_up_changes_nothing() {
             // What another node keeps, and made-up bytes.
             for (id, body) in [(id, body), (CopyId::new([9; 32]), vec![9; 128])] {
                 let (account, lease_until) = (scene.account(0), Timestamp::from_millis(u64::MAX));
-                let new = NewCopy { id, account, version, lease_until, body };
+                let new = NewCopy { id, holder: account, account, version, lease_until, body };
                 scene.cluster.store(0).put_copy(new).await.expect("stores");
             }
         }

@@ -224,16 +224,17 @@ fn a_draining_or_full_node_takes_new_versions_of_what_it_has() {
 }
 
 #[test]
-fn strangers_from_public_addresses_store_no_copies() {
-    use crate::node::authority::Authority;
-    let (node, network) = (crate::id::NodeId::new([1; 20]), crate::keys::network_id("dstore"));
-    let peer = crate::id::NoiseKey::new([3; 32]);
-    let authority = |remote: [u8; 4]| Authority::new((node, network), [5; 32], peer, remote.into(), false);
-    let offer = CopyOffer { node, key: CapabilityKey::new(key(1).public_key()), version: 1, lease: 1, hash: [0; 32] };
-    let signed = Signed::new(&offer, &key(1), network, &[5; 32]);
-    assert!(authority([127, 0, 0, 1]).copy_offer(&signed).is_ok());
-    assert_eq!(authority([192, 0, 2, 1]).copy_offer(&signed), Err(Refusal::Denied));
-    let query = CopyQuery { node, key: offer.key };
-    let signed = Signed::new(&query, &key(1), network, &[5; 32]);
-    assert!(authority([192, 0, 2, 1]).copy_query(&signed).is_ok(), "reading needs no room");
+fn who_may_not_store_shards_may_not_store_copies_and_may_read_them() {
+    block_on(async {
+        let scene = Scene::with(|builder| {
+            builder.store(MemoryStore::new(1 << 20)).admission(crate::node::Admission::Invited)
+        });
+        let scene = scene.await;
+        let mut link = scene.link().await;
+        assert_eq!(store(&scene, &mut link, &key(1), 1, &[7; 128]).await, Err(Refusal::Denied));
+        let query = CopyQuery { node: scene.node.id(), key: CapabilityKey::new(key(1).public_key()) };
+        let request = NodeRequest::GetCopy(Signed::new(&query, &key(1), scene.network, &link.session));
+        let refused = ask(&mut link, &request).await.expect_err("there is none");
+        assert!(matches!(refused, LinkError::Refused(Refusal::NotFound)), "{refused}");
+    });
 }
