@@ -256,7 +256,8 @@ impl Gather {
             let stands = now.saturating_sub(demand.moved) >= limit;
             let is_late = standing.late_after(demand.expected, other).is_some_and(|after| waited >= after);
             if stands || (is_late && (demand.progress - demand.began) * 8 < len) {
-                self.track(*shard).kept_waiting(now, now.saturating_sub(demand.moved));
+                let wait = if is_late { waited } else { now.saturating_sub(demand.moved) };
+                self.track(*shard).kept_waiting(now, wait);
             }
             let is_worth_it =
                 is_late && other.unwrap_or_default() < waited && self.budget.allows(len * (more + 1), least);
