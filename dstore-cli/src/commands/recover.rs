@@ -113,7 +113,12 @@ fn lines(files: &[RecoveredFile]) -> Vec<String> {
 }
 
 /// What happened, and what to do next.
-fn closing(context: &Context, ledger: &RecoveredLedger, written: Option<&(String, usize)>, path: &Path) -> Vec<String> {
+fn closing(
+    context: &Context,
+    ledger: &RecoveredLedger,
+    written: Option<&(String, usize)>,
+    path: Option<&Path>,
+) -> Vec<String> {
     let files = text::count(ledger.files.len(), "file");
     let Some((path, added)) = written else {
         let would = path.map(|path| format!("; without --dry-run, {} would have them", path.display()));
