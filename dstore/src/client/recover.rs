@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -22,6 +23,8 @@ use crate::proto::{CopyItem, NodeReply, NodeRequest};
 const MAX_ITEMS: usize = 1 << 20;
 /// Items of one node that may not open: an honest one has none, but for what a newer version wrote.
 const MAX_STRANGE: usize = 1024;
+/// Items that a node must give within each time-out: one that drips genuine pages holds nobody up.
+const ITEMS_PER_TIMEOUT: usize = 1024;
 /// Nodes that are listed at once.
 const NODES_AT_ONCE: usize = 16;
 /// Files whose shards are asked for at once: a node gives few connections to one key.
@@ -78,8 +81,12 @@ impl Search<'_> {
     /// Reads all copies that a node keeps for this owner. What came before a failure counts.
     async fn ask(&self, node: NodePlace) -> RecoveryNode {
         let mut told = RecoveryNode { id: node.id, address: node.hint.clone(), copies: 0, strange: 0, problem: None };
+        let (started, limit) = (self.client.rt.uptime(), self.client.settings.timeout);
         let mut cursor = None;
         told.problem = loop {
+            if is_overdue(self.client.rt.uptime().saturating_sub(started), told.copies + told.strange, limit) {
+                break Some(PeerProblem::Timeout(limit));
+            }
             let request = || NodeRequest::ListCopies { cursor };
             let page = match self.client.pool.ask(&node, |_| request(), None).await {
                 Ok(NodeReply::Copies { items, next }) => (items, next),
@@ -171,6 +178,12 @@ impl Search<'_> {
         }
         ledgers
     }
+}
+
+/// Whether a node has taken too long for so many items.
+fn is_overdue(elapsed: Duration, items: usize, limit: Duration) -> bool {
+    let periods = u32::try_from(1 + items / ITEMS_PER_TIMEOUT).unwrap_or(u32::MAX);
+    elapsed > limit.saturating_mul(periods)
 }
 
 /// The manifest in a copy, if its record opens and is about the file that the copy says.

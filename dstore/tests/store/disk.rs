@@ -62,7 +62,7 @@ fn copies_are_there_when_the_store_is_opened_again() {
     block_on(async {
         let store = open(dir.path());
         assert_eq!(store.copy(kept.id).await.expect("stored"), kept);
-        assert_eq!(store.copies(kept.account, None, 0).await.expect("lists"), [kept.clone()]);
+        assert_eq!(store.copies(kept.account, None, 0).await.expect("lists"), std::slice::from_ref(&kept));
         let usage = store.usage().await.expect("counts");
         assert_eq!((usage.used, usage.shards), (50 + 128 + 768, 1));
         assert_eq!(store.account_usage(kept.account).await.expect("counts").used, 50 + 128 + 768);

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_lite::future::block_on;
 
-use super::{MAX_STRANGE, Search};
+use super::{MAX_STRANGE, Search, is_overdue};
 use crate::client::RecoveryNode;
+use crate::copy::RecordCopy;
 use crate::error::PeerProblem;
-use crate::id::CopyId;
+use crate::id::{CopyId, FileId, LedgerId};
 use crate::identity::ServerIdentity;
 use crate::keys::network_id;
-use crate::manifest::NodePlace;
+use crate::ledger::EventKind;
+use crate::manifest::{NodePlace, RecordPlace};
 use crate::net::{self, Identity, Limits, Link, Service, Serving};
 use crate::noise::Role;
 use crate::proto::{CopyItem, NodeReply, encode};
@@ -68,6 +71,32 @@ fn asking(page: fn(u32) -> NodeReply) -> (RecoveryNode, usize) {
         assert!(search.found().is_empty());
         (told, liar.asked.load(Ordering::Relaxed))
     })
+}
+
+#[test]
+fn the_highest_version_counts_in_whatever_order_nodes_answer() {
+    block_on(async {
+        let cluster = Cluster::start(0).await.expect("a cluster starts");
+        let client = cluster.client().await.expect("a client");
+        let place = |version| RecordPlace { ledger: LedgerId::new([1; 32]), file: FileId::new([2; 32]), version };
+        let copy = |version| RecordCopy { place: place(version), kind: EventKind::Removed, record: vec![] };
+        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+            let search = Search { client: &client.0, found: Default::default() };
+            order.into_iter().for_each(|version| search.admit(copy(version)));
+            let found: Vec<u32> = search.found().values().map(|copy| copy.place.version).collect();
+            assert_eq!(found, [3], "{order:?}");
+        }
+    });
+}
+
+#[test]
+fn a_node_that_drips_its_copies_is_not_waited_for() {
+    let (limit, more) = (Duration::from_secs(30), Duration::from_millis(1));
+    for (items, allowed) in [(0, 1), (1_023, 1), (1_024, 2), (10_240, 11)] {
+        assert!(!is_overdue(limit * allowed, items, limit), "{items} items");
+        assert!(is_overdue(limit * allowed + more, items, limit), "{items} items");
+    }
+    assert!(!is_overdue(Duration::MAX, usize::MAX, Duration::MAX));
 }
 
 #[test]
