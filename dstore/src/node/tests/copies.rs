@@ -6,7 +6,7 @@ use super::{Scene, ask, key, refusal};
 use crate::copy::MAX_COPY_LEN;
 use crate::id::CopyId;
 use crate::keys::copy_id;
-use crate::net::Link;
+use crate::net::{Link, LinkError};
 use crate::proto::{CapabilityKey, CopyItem, CopyOffer, CopyQuery, NodeReply, NodeRequest, Refusal, Signed};
 use crate::signature::SecretKey;
 use crate::store::MemoryStore;
@@ -226,9 +226,8 @@ fn a_draining_or_full_node_takes_new_versions_of_what_it_has() {
 #[test]
 fn who_may_not_store_shards_may_not_store_copies_and_may_read_them() {
     block_on(async {
-        let scene = Scene::with(|builder| {
-            builder.store(MemoryStore::new(1 << 20)).admission(crate::node::Admission::Invited)
-        });
+        let scene =
+            Scene::with(|builder| builder.store(MemoryStore::new(1 << 20)).admission(crate::node::Admission::Invited));
         let scene = scene.await;
         let mut link = scene.link().await;
         assert_eq!(store(&scene, &mut link, &key(1), 1, &[7; 128]).await, Err(Refusal::Denied));
