@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +14,7 @@ use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
 use super::content::{Content, Opened};
+use super::part::Part;
 use super::ranges::{self, MAX_RANGES};
 use super::reader::Reader;
 use super::report::{Progress, Reporter, Warning};
@@ -95,7 +95,7 @@ impl Get {
     pub async fn stream(self) -> Result<ByteStream> {
         let content = self.open().await?;
         let range = content.clip(self.range);
-        Ok(ByteStream { head: content.head(), range: range.clone(), pieces: pieces(content, range) })
+        Ok(ByteStream { head: content.head(), range: range.clone(), pieces: pieces(content, range, 0) })
     }
 
     async fn open(&self) -> Result<Arc<Content>> {
@@ -166,58 +166,48 @@ impl Get {
     }
 
     async fn write_to(self, to: &Path) -> Result<Head> {
-        let rt = self.client.0.rt.clone();
-        let mut stream = self.stream().await?;
-        let failed = |error| Error::io(format!("cannot write {}", to.display()), error);
-        let folder = folder_of(to);
-        let in_folder = folder.clone();
-        let mut file = rt.blocking(move || tempfile::NamedTempFile::new_in(in_folder)).await.map_err(failed)?;
         loop {
-            let mut batch = Vec::new();
-            let mut len = 0;
-            while len < WRITE_LEN
-                && let Some(piece) = stream.next().await
-            {
-                let piece = piece?;
-                len += piece.len();
-                batch.push(piece);
+            let content = self.open().await?;
+            let range = content.clip(self.range.clone());
+            let whole = Some(&*content.manifest).filter(|manifest| range == (0..manifest.size));
+            let mut part = Part::open(&self.client.0, to, whole).await?;
+            if let Err(error) = fill(&mut part, &content, range).await {
+                if !error.is_retryable() || matches!(error, Error::Superseded { .. }) {
+                    part.forget().await;
+                }
+                return Err(error);
             }
-            if batch.is_empty() {
-                break;
+            if part.finish(&content.manifest).await? {
+                return Ok(content.head());
             }
-            let written = rt.blocking(move || {
-                let result = batch.iter().try_for_each(|piece| file.write_all(piece));
-                (file, result)
-            });
-            let (back, result) = written.await;
-            file = back;
-            result.map_err(failed)?;
+            // What an earlier save left was not the beginning of this file: once more, from the start.
         }
-        let target = to.to_owned();
-        rt.blocking(move || persist(file, &target, &folder)).await.map_err(failed)?;
-        Ok(stream.head)
     }
 }
 
-fn folder_of(path: &Path) -> PathBuf {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
-}
-
-fn persist(file: tempfile::NamedTempFile, to: &Path, folder: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // A temporary file is private; what a user saves has the rights of the file that it replaces, or the usual ones.
-        let mode = std::fs::metadata(to).map_or(0o644, |metadata| metadata.permissions().mode() & 0o777);
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+/// Fetches what is missing of `range`.
+async fn fill(part: &mut Part, content: &Arc<Content>, range: Range<u64>) -> Result<()> {
+    let mut stream = pieces(content.clone(), range.start + part.held()..range.end, part.held());
+    loop {
+        let mut batch = Vec::new();
+        let mut len = 0;
+        while len < WRITE_LEN
+            && let Some(piece) = stream.next().await
+        {
+            let piece = piece?;
+            len += piece.len();
+            batch.push(piece);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        part.append(batch).await?;
     }
-    file.as_file().sync_all()?;
-    file.persist(to).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
 }
 
-/// The bytes of `range`, piece by piece: windows are fetched ahead, as many as the memory setting allows.
-fn pieces(content: Arc<Content>, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+/// The bytes of `range`, piece by piece: windows are fetched ahead, as many as the memory setting allows. `held` bytes
+/// before them are there already.
+fn pieces(content: Arc<Content>, range: Range<u64>, held: u64) -> BoxStream<'static, Result<Bytes>> {
     let whole = range == (0..content.manifest.size);
     if range.is_empty() && !whole {
         return futures_util::stream::empty().boxed();
@@ -230,7 +220,7 @@ fn pieces(content: Arc<Content>, range: Range<u64>) -> BoxStream<'static, Result
         })
         .buffered(content.limits.ahead);
     let hasher = whole.then(blake3::Hasher::new);
-    let pieces = Pieces { content, fetched: fetched.boxed(), ready: VecDeque::new(), hasher, range, done: 0 };
+    let pieces = Pieces { content, fetched: fetched.boxed(), ready: VecDeque::new(), hasher, range, held, done: 0 };
     futures_util::stream::try_unfold(Some(pieces), Pieces::next).boxed()
 }
 
@@ -242,6 +232,7 @@ struct Pieces {
     /// Of the bytes so far, when all of them are read.
     hasher: Option<blake3::Hasher>,
     range: Range<u64>,
+    held: u64,
     done: u64,
 }
 
@@ -255,7 +246,8 @@ impl Pieces {
                 if let Some(hasher) = &mut this.hasher {
                     hasher.update(&piece);
                 }
-                this.content.report(this.done, this.range.end - this.range.start);
+                let total = this.held + (this.range.end - this.range.start);
+                this.content.report(this.held + this.done, total);
                 return Ok(Some((piece, Some(this))));
             }
             match this.fetched.next().await {

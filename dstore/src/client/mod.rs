@@ -21,6 +21,7 @@ mod list;
 mod note;
 mod offer;
 mod pace;
+mod part;
 mod places;
 mod plan;
 mod pool;

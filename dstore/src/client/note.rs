@@ -40,6 +40,8 @@ pub(super) enum Note {
         /// What the content is.
         manifest: Manifest,
     },
+    /// 7: a content is on its way into a local file.
+    Fetching(Fetching),
 }
 
 /// A put.
@@ -61,6 +63,17 @@ pub(super) struct Offered {
     pub(super) index: u8,
     pub(super) node: NodePlace,
     pub(super) generation: u32,
+}
+
+/// A save.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fetching {
+    pub(super) at: Timestamp,
+    /// The local file that it becomes.
+    pub(super) to: String,
+    /// Its name until it is whole.
+    pub(super) part: String,
+    pub(super) content_hash: [u8; 32],
 }
 
 /// A write to the ledger.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::edit::Abandoned;
-use super::note::{Begun, Note, Notes, Offered, Writing};
+use super::note::{Begun, Fetching, Note, Notes, Offered, Writing};
 use super::slot::Slot;
 use super::source::OpenSource;
 use super::upload::Order;
@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::id::FileId;
 use crate::ledger::{Entry, EventKind};
 use crate::manifest::{Manifest, RecordPlace, open_record};
+use crate::path::FilePath;
 use crate::rt::Timestamp;
 
 /// How long an unfinished put can be gone on with: a little less than nodes keep their parts of it (docs/wire.md 7.3).
@@ -35,6 +36,7 @@ pub(super) struct Left {
     pub(super) offered: Vec<Offered>,
     writing: Option<Writing>,
     retire: Option<(Timestamp, Manifest)>,
+    fetching: Option<Fetching>,
     tried: Option<Timestamp>,
     is_written: bool,
     is_given_up: bool,
@@ -51,6 +53,7 @@ impl Left {
                 Note::Written => left.is_written = true,
                 Note::Tried(at) => left.tried = Some(at),
                 Note::GivenUp => left.is_given_up = true,
+                Note::Fetching(fetching) => left.fetching = Some(fetching),
                 Note::Retire { at, manifest } => left.retire = Some((at, manifest)),
             }
         }
@@ -61,7 +64,8 @@ impl Left {
     fn at(&self) -> Timestamp {
         let writing = self.writing.as_ref().map(|writing| writing.at);
         let retire = self.retire.as_ref().map(|(at, _)| *at);
-        self.begun.as_ref().map(|begun| begun.at).or(writing).or(retire).unwrap_or_default()
+        let fetching = self.fetching.as_ref().map(|fetching| fetching.at);
+        self.begun.as_ref().map(|begun| begun.at).or(writing).or(retire).or(fetching).unwrap_or_default()
     }
 
     /// Whether the same put may go on with it later, at `age`.
@@ -166,6 +170,13 @@ pub(super) async fn earlier(
     Ok(None)
 }
 
+/// The saves of `path` that were cut off.
+pub(super) async fn fetched(client: &Arc<Shared>, path: &FilePath) -> Result<Vec<(Notes, Fetching)>> {
+    let _ = client.settled.recv().await;
+    let found = Notes::claim(client, Some(path)).await?;
+    Ok(found.into_iter().filter_map(|(notes, left)| Some((notes, Left::of(left).fetching?))).collect())
+}
+
 /// The manifest in `record`, if that is what the slot holds now.
 fn current(client: &Shared, slot: &Slot, record: &[u8]) -> Option<(Manifest, u32)> {
     let entry = slot.entry().filter(|entry| entry.record == record)?;
@@ -201,6 +212,15 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
     let now = client.rt.now();
     let age = now.since(left.at());
     if left.tried.is_some_and(|tried| now.since(tried) < REST) {
+        return Ok(());
+    }
+    if let Some(Fetching { part, .. }) = left.fetching {
+        if age > RESUMABLE {
+            // Gone already, or not to be removed: it is no more than a file that its user sees.
+            let removed = client.rt.blocking(move || std::fs::remove_file(part)).await;
+            tracing::debug!(was_there = removed.is_ok(), "a part of a local file was given up");
+            notes.remove().await;
+        }
         return Ok(());
     }
     if let Some((_, manifest)) = left.retire.as_ref().filter(|_| age < HOPELESS) {

@@ -149,3 +149,82 @@ fn what_a_dead_node_could_not_retire_is_retired_when_it_is_back() {
         assert_eq!(held.len(), 1, "and nobody holds the log");
     });
 }
+
+/// Ends the save of `x` to `to` once half of it is there.
+async fn interrupt_save(client: &Client, to: &std::path::Path, len: u64) {
+    let reached = Arc::new(Mutex::new(0));
+    let seen = reached.clone();
+    let get = client.get("x").progress(move |p: Progress| *seen.lock().expect("fine") = p.bytes_done);
+    let mut save = std::future::IntoFuture::into_future(get.save(to));
+    while *reached.lock().expect("fine") < len / 2 {
+        assert!(poll_once(&mut save).await.is_none(), "it was to be interrupted");
+        futures_lite::future::yield_now().await;
+    }
+}
+
+fn files_in(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("readable").path()).collect()
+}
+
+#[test]
+fn a_save_that_was_interrupted_goes_on_with_what_is_there() {
+    block_on(async {
+        let cluster = Cluster::start(3).await.expect("a cluster");
+        let (journal, content) = (MemoryJournal::default(), noise(40_000_000));
+        let (dir, len) = (tempfile::tempdir().expect("a folder"), content.len() as u64);
+        let to = dir.path().join("back");
+        let client = client_of(&cluster, &journal).await;
+        client.put("x", &content[..]).await.expect("stored");
+        client.close().await;
+        let client = client_of(&cluster, &journal).await;
+        interrupt_save(&client, &to, len).await;
+        drop(client);
+        assert_eq!((files_in(dir.path()).len(), to.exists()), (1, false), "a part is left, under another name");
+
+        let first = Arc::new(Mutex::new(None));
+        let seen = first.clone();
+        let again = client_of(&cluster, &journal).await;
+        let get = again.get("x").progress(move |p: Progress| {
+            seen.lock().expect("fine").get_or_insert((p.bytes_done, p.bytes_total));
+        });
+        get.save(&to).await.expect("saved");
+        let (done, total) = first.lock().expect("fine").expect("told");
+        assert!(done > len / 3 && total == Some(len), "the bar starts where it stood: {done} of {total:?}");
+        assert!(std::fs::read(&to).expect("there") == content);
+        assert_eq!(files_in(dir.path()), [to]);
+        assert_eq!(journal.count(), 0);
+    });
+}
+
+#[test]
+fn a_part_that_was_changed_meanwhile_is_fetched_anew() {
+    block_on(async {
+        let cluster = Cluster::start(3).await.expect("a cluster");
+        let (journal, content) = (MemoryJournal::default(), noise(20_000_000));
+        let dir = tempfile::tempdir().expect("a folder");
+        let to = dir.path().join("back");
+        let client = client_of(&cluster, &journal).await;
+        client.put("x", &content[..]).await.expect("stored");
+        interrupt_save(&client, &to, content.len() as u64).await;
+        let part = files_in(dir.path()).pop().expect("a part");
+        let mut bytes = std::fs::read(&part).expect("readable");
+        bytes[1234] ^= 1;
+        std::fs::write(&part, bytes).expect("written");
+        client.get("x").save(&to).await.expect("saved");
+        assert!(std::fs::read(&to).expect("there") == content);
+        assert_eq!(files_in(dir.path()), [to]);
+    });
+}
+
+#[test]
+fn without_a_journal_an_interrupted_save_leaves_nothing() {
+    block_on(async {
+        let cluster = Cluster::start(3).await.expect("a cluster");
+        let content = noise(20_000_000);
+        let dir = tempfile::tempdir().expect("a folder");
+        let client = cluster.client().await.expect("a client");
+        client.put("x", &content[..]).await.expect("stored");
+        interrupt_save(&client, &dir.path().join("back"), content.len() as u64).await;
+        assert!(files_in(dir.path()).is_empty());
+    });
+}
