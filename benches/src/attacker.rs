@@ -169,7 +169,7 @@ impl Attempt {
         }
         if matches!(self.manner, Manner::Drip | Manner::Member) && self.since.elapsed().as_secs() >= self.drips {
             self.drips += 1;
-            let _ = self.stream.write(&[b'D']);
+            let _ = self.stream.write(b"D");
         }
         false
     }

@@ -39,9 +39,9 @@ pub fn node_limits(config: &Config, mut node: StorageNodeBuilder) -> Result<Stor
     size(config, &Key::QUOTA_BYTES, &mut bytes)?;
     number(config, &Key::QUOTA_SHARDS, &mut shards)?;
     node = node.quota(bytes, shards);
-    let mut strangers = Strangers::default();
-    strangers.bytes = config.parsed(&Key::STRANGER_BYTES, parse_size)?;
-    strangers.network_bytes = config.parsed(&Key::NETWORK_BYTES, parse_size)?;
+    let bytes = config.parsed(&Key::STRANGER_BYTES, parse_size)?;
+    let network_bytes = config.parsed(&Key::NETWORK_BYTES, parse_size)?;
+    let mut strangers = Strangers { bytes, network_bytes, ..Strangers::default() };
     number(config, &Key::STRANGER_SHARDS, &mut strangers.shards)?;
     number(config, &Key::NETWORK_SHARDS, &mut strangers.network_shards)?;
     number(config, &Key::NETWORK_PUTS, &mut strangers.network_puts)?;

@@ -219,47 +219,4 @@ impl NodeCore {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_lite::future::block_on;
-
-    use super::*;
-    use crate::rt::Rt;
-
-    const KEY: NoiseKey = NoiseKey::new([3; 32]);
-
-    fn door(admission: Admission) -> Door {
-        let guests = block_on(Guests::open(None, &Rt::default())).expect("in memory");
-        Door { admission, allowed: [NoiseKey::new([4; 32])].into(), guests }
-    }
-
-    #[test]
-    fn strangers_from_public_addresses_store_nothing_unless_asked_in() {
-        let [public, private] = [[192, 0, 2, 1], [10, 0, 0, 1]].map(IpAddr::from);
-        let may = |admission, remote| door(admission).caller(KEY, remote).map(|caller| caller.is_stranger);
-        assert_eq!(may(Admission::Private, public), Err(Refusal::Denied));
-        assert_eq!(may(Admission::Private, private), Ok(false));
-        assert_eq!(may(Admission::Open, public), Ok(true));
-        assert_eq!(may(Admission::Open, private), Ok(false));
-        assert_eq!(may(Admission::Invited, private), Err(Refusal::Denied));
-    }
-
-    #[test]
-    fn a_key_that_is_allowed_may_store_shards_from_wherever_it_comes() {
-        for admission in [Admission::Private, Admission::Open, Admission::Invited] {
-            let caller = door(admission).caller(NoiseKey::new([4; 32]), [192, 0, 2, 1].into());
-            assert_eq!(caller, Ok(Caller { account: NoiseKey::new([4; 32]), is_stranger: false }));
-        }
-    }
-
-    #[test]
-    fn strangers_of_one_network_have_one_account_and_all_accounts_of_strangers_lie_together() {
-        let account = |text: &str| account_of(text.parse().expect("an address"));
-        assert_eq!(account("192.0.2.1"), account("192.0.2.255"));
-        assert_eq!(account("192.0.2.1"), account("::ffff:192.0.2.9"));
-        assert_ne!(account("192.0.2.1"), account("192.0.3.1"));
-        assert_eq!(account("2001:db8::1"), account("2001:db8::ffff:1"));
-        assert_ne!(account("2001:db8::1"), account("2001:db8:0:1::1"));
-        assert!(["192.0.2.1", "2001:db8::1"].iter().all(|text| all_strangers().contains(&account(text))));
-        assert!(!all_strangers().contains(&KEY));
-    }
-}
+mod tests;

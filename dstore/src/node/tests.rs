@@ -4,7 +4,6 @@ mod copies;
 mod kill;
 mod open_put;
 mod strangers;
-
 use std::time::Duration;
 
 use futures_lite::future::block_on;
@@ -25,19 +24,19 @@ use crate::signature::SecretKey;
 use crate::store::MemoryStore;
 use crate::testing::MemoryNet;
 
-const WAIT: Duration = Duration::from_secs(20);
+pub(super) const WAIT: Duration = Duration::from_secs(20);
 
 /// The answer to a put of which nothing is there yet.
-fn ready() -> NodeReply {
+pub(super) fn ready() -> NodeReply {
     NodeReply::PutReady { have: 0, root: ShardRoot::of(&[]) }
 }
 
 /// One node and those who want something of it.
-struct Scene {
-    net: MemoryNet,
-    node: NodeHandle,
-    identity: ServerIdentity,
-    network: NetworkId,
+pub(super) struct Scene {
+    pub(super) net: MemoryNet,
+    pub(super) node: NodeHandle,
+    pub(super) identity: ServerIdentity,
+    pub(super) network: NetworkId,
 }
 
 impl Scene {
@@ -49,7 +48,7 @@ impl Scene {
         Self::with(|builder| builder.store(MemoryStore::new(1 << 20)).limits(limits)).await
     }
 
-    async fn with(setup: impl FnOnce(StorageNodeBuilder) -> StorageNodeBuilder) -> Self {
+    pub(super) async fn with(setup: impl FnOnce(StorageNodeBuilder) -> StorageNodeBuilder) -> Self {
         let net = MemoryNet::new();
         let rt = Rt::new(net.host());
         let identity = ServerIdentity::generate(&rt);
@@ -57,7 +56,7 @@ impl Scene {
         Self { net, node: node.expect("a node starts"), identity, network: network_id("dstore") }
     }
 
-    fn expected(&self) -> Expected {
+    pub(super) fn expected(&self) -> Expected {
         let Self { identity, network, .. } = self;
         Expected { id: identity.id(), noise_key: identity.noise_key(), role: Role::Node, network: *network }
     }
@@ -67,12 +66,12 @@ impl Scene {
         rt.dial(&self.node.address().to_string()).await.expect("it listens")
     }
 
-    async fn connect(&self, key: u8) -> Result<Link, LinkError> {
+    pub(super) async fn connect(&self, key: u8) -> Result<Link, LinkError> {
         let dialer = Dialer::new(Rt::new(self.net.host()), WAIT);
         dialer.connect(&self.node.address().to_string(), &TransportKey::new([key; 32]), &self.expected()).await
     }
 
-    async fn link(&self) -> Link {
+    pub(super) async fn link(&self) -> Link {
         self.connect(1).await.expect("a link")
     }
 
@@ -81,7 +80,12 @@ impl Scene {
     }
 
     /// Stores `bytes` as `owner`; answers what the node said.
-    async fn store_small(&self, link: &mut Link, owner: &SecretKey, bytes: &[u8]) -> Result<NodeReply, LinkError> {
+    pub(super) async fn store_small(
+        &self,
+        link: &mut Link,
+        owner: &SecretKey,
+        bytes: &[u8],
+    ) -> Result<NodeReply, LinkError> {
         let root = ShardRoot::new(*blake3::hash(bytes).as_bytes());
         let offer = self.offer(owner, Some(bytes.len() as u64), Some(root));
         let request = NodeRequest::PutSmall(Signed::new(&offer, owner, self.network, &link.session));
@@ -106,11 +110,11 @@ impl Scene {
     }
 }
 
-fn key(byte: u8) -> SecretKey {
+pub(super) fn key(byte: u8) -> SecretKey {
     SecretKey::new(&[byte; 32]).expect("valid")
 }
 
-fn name(owner: &SecretKey) -> ShardName {
+pub(super) fn name(owner: &SecretKey) -> ShardName {
     ShardName { capability: CapabilityKey::new(owner.public_key()), index: 0, generation: 7 }
 }
 
@@ -119,12 +123,12 @@ async fn reply(link: &mut Link) -> Result<NodeReply, LinkError> {
     Ok(decode("node reply", &reply)?)
 }
 
-async fn ask(link: &mut Link, request: &NodeRequest) -> Result<NodeReply, LinkError> {
+pub(super) async fn ask(link: &mut Link, request: &NodeRequest) -> Result<NodeReply, LinkError> {
     let reply = link.call(&encode(request), MAX_CONTROL_LEN, WAIT).await?;
     Ok(decode("node reply", &reply)?)
 }
 
-fn refusal(result: Result<NodeReply, LinkError>) -> Refusal {
+pub(super) fn refusal(result: Result<NodeReply, LinkError>) -> Refusal {
     match result {
         Err(LinkError::Refused(refusal)) => refusal,
         other => panic!("not refused: {other:?}"),
