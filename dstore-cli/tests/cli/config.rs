@@ -38,7 +38,7 @@ fn usage_errors_are_json_too_when_json_is_asked_for() {
 
 #[test]
 fn commands_that_do_not_exist_yet_are_not_there() {
-    for absent in ["cp", "repair", "watch", "doctor", "recover", "contract", "wallet", "completions"] {
+    for absent in ["cp", "repair", "watch", "doctor", "contract", "wallet", "completions"] {
         run_alone([absent]).with(2);
     }
     run_alone(["ls", "--ledger", "ethereum"]).with(2);
