@@ -3,7 +3,6 @@
 mod copies;
 mod kill;
 mod open_put;
-mod strangers;
 use std::time::Duration;
 
 use futures_lite::future::block_on;
