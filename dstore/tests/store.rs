@@ -6,6 +6,8 @@ mod crash;
 mod damage;
 #[path = "store/disk.rs"]
 mod disk;
+#[path = "store/model.rs"]
+mod model;
 #[path = "store/open_shard.rs"]
 mod open_shard;
 #[path = "store/rules.rs"]

@@ -13,11 +13,12 @@ use crate::seal::Plaintext;
 const WINDOW_LEN: usize = 1 << 20;
 
 /// Consecutive segments of a content, batch after batch.
+#[expect(clippy::large_enum_variant, reason = "there is one for each pass over a content")]
 pub(super) enum Batches<'a> {
     /// As its source gives them.
     Source(ContentReader<'a>),
     /// As nodes give them back, each block proved by the roots that were computed when it was sent.
-    Stored(Box<Stored>),
+    Stored(Stored),
 }
 
 /// A content that is read back.
@@ -35,7 +36,7 @@ impl Batches<'_> {
         let gather = Gather::new(client, &Arc::new(manifest.clone()), 1, Reporter::default());
         let window = (WINDOW_LEN / manifest.scheme.segment_len()).max(1) as u64;
         let segments = manifest.shape().segments();
-        Self::Stored(Box::new(Stored { gather, content, segments, window, next: 0 }))
+        Self::Stored(Stored { gather, content, segments, window, next: 0 })
     }
 
     /// The next batch and whether it is the last; `None` after the last.

@@ -30,6 +30,7 @@ pub(super) struct Offer {
 }
 
 /// A node's answer to an offer.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it arrives")]
 pub(super) enum Answer {
     /// It is ready for what it does not have.
     Ready(Lease, Held),

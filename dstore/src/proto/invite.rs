@@ -1,4 +1,4 @@
-//! An invite as text that can be pasted (docs/wire.md section 6.6).
+//! An invite as text that can be pasted (docs/wire.md section 6.8).
 
 use std::fmt;
 use std::str::FromStr;

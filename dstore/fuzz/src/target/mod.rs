@@ -12,8 +12,10 @@ mod session;
 mod text;
 mod world;
 
-use dstore::proto;
-use dstore::signature::Signature;
+use dstore::id::{NetworkId, NodeId};
+use dstore::proto::{self, InviteTerms, Signed};
+use dstore::rt::Timestamp;
+use dstore::signature::{SecretKey, Signature};
 
 /// `Some` when the input was taken for what the target is about, so that seeds which lead nowhere are noticed.
 type Accepted = Option<()>;
@@ -71,7 +73,18 @@ fn statements() -> Vec<Vec<u8>> {
 pub(crate) const RECORDS: &[Target] = &[
     Target { name: "manifest", run: record::manifest, seeds: manifests, memory: (64 * KIB, 128) },
     Target { name: "record", run: record::record, seeds: records, memory: (64 * KIB, 128) },
+    Target { name: "copy", run: record::copy, seeds: copies, memory: (64 * KIB, 128) },
 ];
+
+fn copies() -> Vec<Vec<u8>> {
+    // Ledger, file, version, kind, and the length of the record that follows.
+    let text = |kind: u8, len: u8| {
+        let header = [&[2; 32][..], &[3; 32], &[4, 5, 6, 7], &[kind, 0, len]].concat();
+        [header, vec![9; len.into()]].concat()
+    };
+    let texts = [text(0, 100), text(1, 1), text(2, 0), text(3, 0)];
+    [seed::behind(&[0], &seed::of(&["copies"])), seed::behind(&[1], &texts)].concat()
+}
 
 fn manifests() -> Vec<Vec<u8>> {
     seed::of(&["manifests"])
@@ -85,6 +98,7 @@ fn records() -> Vec<Vec<u8>> {
 pub(crate) const TEXTS: &[Target] = &[
     Target { name: "path", run: text::path, seeds: || seed::of(&["paths"]), memory: (4 * KIB, 16) },
     Target { name: "registry_address", run: text::registry_address, seeds: addresses, memory: (4 * KIB, 16) },
+    Target { name: "invite", run: text::invite, seeds: invites, memory: (4 * KIB, 16) },
     Target { name: "endpoint", run: text::endpoint, seeds: endpoints, memory: (4 * KIB, 16) },
     Target { name: "id", run: text::id, seeds: keys, memory: (4 * KIB, 16) },
     Target { name: "scheme", run: text::scheme, seeds: schemes, memory: (4 * KIB, 16) },
@@ -97,6 +111,12 @@ pub(crate) const TEXTS: &[Target] = &[
 
 fn addresses() -> Vec<Vec<u8>> {
     seed::of(&["registry-addresses"])
+}
+
+fn invites() -> Vec<Vec<u8>> {
+    let terms = InviteTerms { node: NodeId::new([1; 20]), id: [2; 16], not_after: Timestamp::from_millis(3) };
+    let key = SecretKey::new(&[4; 32]).expect("a key");
+    vec![Signed::new(&terms, &key, NetworkId::new([5; 32]), &[]).to_string().into(), b"dsi1:".to_vec()]
 }
 
 fn endpoints() -> Vec<Vec<u8>> {

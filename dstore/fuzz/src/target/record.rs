@@ -1,8 +1,9 @@
-//! Manifests, and records that hold arbitrary bytes under a true seal.
+//! Manifests, and records and their copies that hold arbitrary bytes under a true seal.
 
 use std::sync::LazyLock;
 
-use dstore::id::{FileId, LedgerId};
+use dstore::copy::{open_copy, seal_copy};
+use dstore::id::{CopyId, FileId, LedgerId, NodeId};
 use dstore::manifest::{MAX_RECORD_LEN, Manifest, RecordPlace, check_record_len, open_record, seal_record};
 use dstore::{Error, Owner, proto, seal};
 
@@ -12,6 +13,9 @@ use super::input::Input;
 static OWNER: LazyLock<Owner> = LazyLock::new(|| Owner::from_secret(&[1; 32]).expect("a key"));
 const PLACE: RecordPlace =
     RecordPlace { ledger: LedgerId::new([2; 32]), file: FileId::new([3; 32]), version: 0x0405_0607 };
+
+const NODE: NodeId = NodeId::new([4; 20]);
+const COPY: CopyId = CopyId::new([5; 32]);
 
 pub(super) fn manifest(data: &[u8]) -> Accepted {
     let manifest: Manifest = proto::decode("manifest", data).ok()?;
@@ -49,6 +53,27 @@ pub(super) fn record(data: &[u8]) -> Accepted {
     let again = seal_record(&OWNER, PLACE, &manifest).expect("it was valid");
     assert_eq!(again, record, "a manifest has one record at a place");
     Some(())
+}
+
+/// The first byte decides: bytes as they are, or a copy whose sealed text they are.
+pub(super) fn copy(data: &[u8]) -> Accepted {
+    let mut input = Input(data);
+    let (is_sealed, text) = (input.byte() & 1 == 1, input.rest());
+    let body = if is_sealed { sealed_copy(text) } else { text.to_vec() };
+    let copy = open_copy(&OWNER, NODE, COPY, PLACE.version, &body).ok()?;
+    assert_eq!(copy.place.version, PLACE.version);
+    assert_eq!(copy.kind.is_live(), !copy.record.is_empty());
+    let again = seal_copy(&OWNER, NODE, COPY, &copy).expect("it was valid");
+    assert_eq!(again, body, "a copy has one body at its address");
+    Some(())
+}
+
+/// docs/format.md section 13, written once more: version, then the sealed text and padding.
+fn sealed_copy(text: &[u8]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    text.resize((1 + 16 + text.len()).next_multiple_of(128) - 17, 0);
+    let context = [&b"dstore/copy/v1\0\0"[..], COPY.as_bytes(), &PLACE.version.to_be_bytes()].concat();
+    [&[1][..], &seal::seal(&OWNER.copy_key(NODE), &context, &text)].concat()
 }
 
 /// docs/format.md section 5, written once more: version, then the sealed length, manifest and padding.

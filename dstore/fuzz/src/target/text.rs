@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use dstore::config::{Config, ConfigFile, EnvFile, Key, Variables};
 use dstore::id::NodeId;
-use dstore::proto::{MAX_ENDPOINT_LEN, is_endpoint};
+use dstore::proto::{Invite, MAX_ENDPOINT_LEN, is_endpoint};
 use dstore::rt::Rt;
 use dstore::{FilePath, Owner, RegistryAddr, Scheme, ServerIdentity};
 
@@ -29,6 +29,13 @@ pub(super) fn registry_address(data: &[u8]) -> Accepted {
     let address = text.parse::<RegistryAddr>().ok()?;
     assert_eq!(address.to_string(), text, "an address has one form");
     assert!(is_endpoint(&address.endpoint));
+    Some(())
+}
+
+pub(super) fn invite(data: &[u8]) -> Accepted {
+    let text = text(data)?;
+    let invite = text.parse::<Invite>().ok()?;
+    assert_eq!(invite.to_string(), text, "an invite has one form");
     Some(())
 }
 

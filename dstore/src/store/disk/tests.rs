@@ -61,7 +61,7 @@ impl Scenario {
     }
 
     async fn begin(&self, seed: u32) -> Box<dyn ShardWriter> {
-        let len = (seed % 2 == 0).then(|| streamed(seed).len() as u64);
+        let len = seed.is_multiple_of(2).then(|| streamed(seed).len() as u64);
         self.store.begin(key(seed), len, NOW).await.expect("begins")
     }
 
