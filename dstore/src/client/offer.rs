@@ -47,11 +47,13 @@ pub(super) struct Offers {
     notes: Option<Notes>,
     /// Whether what is at the nodes stays for a later attempt, when this one does not succeed.
     pub(super) kept: bool,
+    /// Whether a record that may still come names what is at the nodes: then that stays, whatever happens.
+    pub(super) named: bool,
 }
 
 impl Offers {
     pub(super) fn new(client: &Arc<Shared>, key: ContentKey, notes: Option<Notes>, kept: bool) -> Self {
-        Self { client: client.clone(), key, made: Mutex::default(), notes, kept }
+        Self { client: client.clone(), key, made: Mutex::default(), notes, kept, named: false }
     }
 
     pub(super) fn key(&self) -> &ContentKey {
@@ -139,7 +141,7 @@ impl Offers {
             place.is_some_and(|place| place.generation == name.generation && manifest.holder(index).id == node.id)
         };
         self.made().retain(|made| !is_used(made));
-        self.kept = false;
+        (self.kept, self.named) = (false, false);
         self.notes.take()
     }
 }
@@ -159,7 +161,7 @@ impl Offer {
 /// An attempt that failed, or was dropped by whoever waited for it, leaves nothing behind but what is kept.
 impl Drop for Offers {
     fn drop(&mut self) {
-        if self.kept {
+        if self.kept || self.named {
             return;
         }
         let made = std::mem::take(&mut *self.made());

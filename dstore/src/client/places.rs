@@ -15,6 +15,9 @@ use crate::scheme::Scheme;
 /// How often a node may cut a shard short, without having taken anything of it in between, before another is chosen.
 const STRIKES: u32 = 2;
 
+/// How often it may do so at all, while there is a spare one: a node that takes a block each time ends no put.
+const CUTS: u32 = 4;
+
 /// Where the shards of one put are.
 pub(super) struct Places {
     scheme: Scheme,
@@ -23,6 +26,9 @@ pub(super) struct Places {
     nodes: Vec<UploadNode>,
     excluded: BTreeMap<usize, Fault>,
     strikes: BTreeMap<usize, u32>,
+    cuts: BTreeMap<usize, u32>,
+    /// The blocks that the node of a shard had when it was last asked, and which placement that was.
+    taken: BTreeMap<usize, (u32, u64)>,
     shards: Vec<Place>,
 }
 
@@ -61,7 +67,16 @@ impl Place {
 impl Places {
     pub(super) fn new(scheme: Scheme, tolerate: usize, nodes: Vec<UploadNode>) -> Self {
         let shards = vec![Place::Free; scheme.shards()];
-        Self { scheme, tolerate, nodes, excluded: BTreeMap::new(), strikes: BTreeMap::new(), shards }
+        Self {
+            scheme,
+            tolerate,
+            nodes,
+            excluded: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            shards,
+        }
     }
 
     /// Takes over where an earlier attempt offered a shard, if that node still takes shards.
@@ -115,7 +130,7 @@ impl Places {
         let (mut shards, mut excluded) = (self.shards.clone(), self.excluded.clone());
         shards.iter_mut().filter(|place| place.node() == Some(node)).for_each(|place| *place = Place::Free);
         excluded.insert(node, self.fault(node, None, PeerProblem::Unavailable));
-        let without = Self { nodes: self.nodes.clone(), strikes: BTreeMap::new(), shards, excluded, ..*self };
+        let without = Self { shards, excluded, ..Self::new(self.scheme, self.tolerate, self.nodes.clone()) };
         without.is_possible()
     }
 
@@ -181,9 +196,11 @@ impl Places {
         }
     }
 
-    /// The node took more of `shard` than it had before.
-    pub(super) fn advanced(&mut self, shard: usize) {
-        if let Some(node) = self.shards[shard].node() {
+    /// The node has `blocks` of `shard`: if those are more than before, what was before is forgiven.
+    pub(super) fn advanced(&mut self, shard: usize, blocks: u64) {
+        let Some((node, (_, generation))) = self.node_of(shard).zip(self.offer(shard)) else { return };
+        let before = self.taken.insert(shard, (generation, blocks));
+        if blocks > before.filter(|(of, _)| *of == generation).map_or(0, |(_, blocks)| blocks) {
             self.strikes.remove(&node);
         }
     }
@@ -195,7 +212,11 @@ impl Places {
             // Connections are cut for reasons that say nothing of a node: it has what arrived, and may go on.
             let strikes = self.strikes.entry(node).or_default();
             *strikes += 1;
-            if *strikes < STRIKES {
+            let is_forgiven = *strikes < STRIKES;
+            let cuts = self.cuts.entry(node).or_default();
+            *cuts += 1;
+            let is_patient = *cuts < CUTS;
+            if is_forgiven && (is_patient || !self.has_spare_for(shard)) {
                 return None;
             }
         }
@@ -260,10 +281,29 @@ mod tests {
     #[test]
     fn progress_forgives_what_was_before() {
         let mut places = places(3);
-        for _ in 0..10 {
+        for blocks in 1..10 {
             assert_eq!(places.fail(0, &cut(), true), None);
-            places.advanced(0);
+            places.advanced(0, blocks);
         }
+    }
+
+    #[test]
+    fn a_node_that_is_cut_again_and_again_is_replaced_by_a_spare_whatever_it_takes_in_between() {
+        let mut places = places(4);
+        let cuts = (1..17).take_while(|blocks| {
+            places.advanced(0, *blocks);
+            places.fail(0, &cut(), true).is_none()
+        });
+        assert!(cuts.count() < 8, "a put has 16 passes");
+    }
+
+    #[test]
+    fn a_node_that_takes_nothing_more_is_not_forgiven() {
+        let mut places = places(3);
+        places.advanced(0, 1);
+        assert_eq!(places.fail(0, &cut(), true), None);
+        places.advanced(0, 1);
+        assert!(places.fail(0, &cut(), true).is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::events::Events;
 use super::note::{Begun, Note, Notes};
 use super::offer::Offers;
 use super::report::{Progress, Reporter, Warning};
-use super::settle::{self, Earlier};
+use super::settle::{self, Earlier, Undecided, Unfinished};
 use super::slot::{Refused, Slot};
 use super::upload::{Failed, Order, Upload, candidates};
 use super::{Client, Committed, Head, Shared, Source};
@@ -137,16 +137,20 @@ impl Put {
             return Ok(committed(&slot, version, &manifest, stored_len(&manifest)));
         }
         let expected = self.mode.expected(&slot)?;
-        let (manifest, mut notes, resumed) = loop {
-            let mut upload = begin(client, &order, (source.len(), source.mark()), left.take()).await?;
+        let (manifest, mut notes, resumed, undecided) = loop {
+            let (mut upload, undecided) = begin(client, &order, (source.len(), source.mark()), left.take()).await?;
             // What is left of it is of use to the same put later on, if that can read its source again.
             upload.offers.kept = client.settings.resume && client.settings.journal.is_some() && source.mark().is_some();
+            let is_other = |manifest: &Manifest| undecided.as_ref().is_some_and(|undecided| !undecided.names(manifest));
             match upload.run(&mut source).await {
-                Ok(manifest) => {
+                Ok(manifest) if !is_other(&manifest) => {
                     let resumed = upload.held;
                     let notes = upload.succeed(&manifest);
-                    break (manifest, notes, resumed);
+                    break (manifest, notes, resumed, undecided);
                 }
+                // What is written already names other places.
+                Ok(_) if source.rewind() => {}
+                Ok(_) => return Err(Error::Internal { what: "only what can be read again is resumed" }),
                 Err(Failed::Changed) if source.rewind() => upload.offers.kept = false,
                 Err(Failed::Changed) => return Err(Error::Internal { what: "only what can be read again is resumed" }),
                 Err(Failed::For(error)) => {
@@ -157,7 +161,14 @@ impl Put {
         };
         drop(turn);
         let replaced = slot.manifest(client).ok();
-        let record = slot.seal(client, expected, &manifest)?;
+        let is_again = undecided.is_some();
+        let (manifest, record) = match undecided {
+            Some(Undecided { record, manifest }) => (manifest, record),
+            None => {
+                let record = slot.seal(client, expected, &manifest)?;
+                (manifest, record)
+            }
+        };
         if let Some(notes) = &mut notes {
             notes.add(&settle::writing(client, &slot, expected, Some(record.clone()), replaced.clone())).await?;
         }
@@ -171,6 +182,8 @@ impl Put {
                 Ok(committed(&slot, written.version, &manifest, resumed))
             }
             Err(Refused::Unknown(error)) => Err(error),
+            // This write did not happen. An earlier one of the same record may, until another version is there.
+            Err(Refused::Never(error)) if is_again && !matches!(error, Error::VersionConflict { .. }) => Err(error),
             Err(Refused::Never(error)) => {
                 match notes {
                     Some(notes) => client.abandon(Abandoned::all_of(&manifest), notes),
@@ -193,13 +206,19 @@ async fn begin<'a>(
     order: &'a Order,
     (len, mark): (Option<u64>, Option<[u8; 32]>),
     left: Option<Earlier>,
-) -> Result<Upload<'a>> {
+) -> Result<(Upload<'a>, Option<Undecided>)> {
     let nodes = candidates(client, order, len).await?;
-    if let Some(Earlier::Begun(begun, offered, notes)) = left {
-        let offers = Offers::new(client, begun.key, Some(notes), true);
-        let mut upload = Upload::new(client, order, nodes, offers);
+    if let Some(Earlier::Begun(Unfinished { begun, offered, undecided, notes })) = left {
+        let mut offers = Offers::new(client, begun.key, Some(notes), true);
+        offers.named = undecided.is_some();
+        let mut upload = Upload::new(client, order, nodes.clone(), offers);
+        let is_possible = upload.places.is_possible();
         upload.take_over(offered);
-        return Ok(upload);
+        // Where its shards are may tolerate less than is asked for now.
+        if upload.places.is_possible() || !is_possible {
+            return Ok((upload, undecided));
+        }
+        upload.offers.kept = false;
     }
     let key = ContentKey::new(client.rt.random());
     let mut notes = Notes::begin(client, &order.path).await?;
@@ -215,7 +234,7 @@ async fn begin<'a>(
         };
         notes.add(&Note::Put(begun)).await?;
     }
-    Ok(Upload::new(client, order, nodes, Offers::new(client, key, notes, false)))
+    Ok((Upload::new(client, order, nodes, Offers::new(client, key, notes, false)), None))
 }
 
 fn stored_len(manifest: &Manifest) -> u64 {

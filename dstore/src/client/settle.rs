@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::edit::Abandoned;
 use super::note::{Begun, Fetching, Note, Notes, Offered, Writing};
-use super::slot::Slot;
+use super::slot::{Slot, ledger_failed, ledger_timeout};
 use super::source::OpenSource;
 use super::upload::Order;
 use super::{Reporter, Shared};
 use crate::copy::RecordCopy;
 use crate::error::Result;
 use crate::id::FileId;
-use crate::ledger::{Entry, EventKind};
+use crate::ledger::{Entry, EventKind, LedgerError};
 use crate::manifest::{Manifest, RecordPlace, open_record};
 use crate::path::FilePath;
 use crate::rt::Timestamp;
@@ -68,10 +68,15 @@ impl Left {
         self.begun.as_ref().map(|begun| begun.at).or(writing).or(retire).or(fetching).unwrap_or_default()
     }
 
+    /// Whether somebody was told that it has happened: then the same put is another one.
+    fn is_told(&self) -> bool {
+        self.tried.is_some()
+    }
+
     /// Whether the same put may go on with it later, at `age`.
     fn is_resumable(&self, age: Duration) -> bool {
         let readable = self.begun.as_ref().is_some_and(|begun| begun.source.is_some());
-        readable && age <= RESUMABLE && !self.is_given_up
+        readable && age <= RESUMABLE && !self.is_given_up && !self.is_told()
     }
 
     /// The shards of its own content, each once for every node that it was offered to.
@@ -110,16 +115,27 @@ async fn fate(client: &Shared, writing: &Writing) -> Result<Fate> {
     };
     let judge = |entry: &Entry| if ours(entry) { Fate::Happened } else { Fate::Lost };
     let version = writing.expected.saturating_add(1);
-    let unreadable = |error| super::slot::ledger_failed(error, Some(&writing.path));
-    let now = client.ledger.get(writing.file).await.map_err(unreadable)?;
+    let now = read(client, writing, client.ledger.get(writing.file)).await?;
     Ok(match &now {
         Some(entry) if entry.version == version => judge(entry),
         Some(entry) if entry.version > version => {
-            let history = client.ledger.history(writing.file).await.map_err(unreadable)?;
+            let history = read(client, writing, client.ledger.history(writing.file)).await?;
             history.iter().find(|entry| entry.version == version).map_or(Fate::Forgotten, judge)
         }
         _ => Fate::Open,
     })
+}
+
+/// What the ledger says. Puts wait for whoever looks at what was left: it must not wait for ever.
+async fn read<T>(
+    client: &Shared,
+    writing: &Writing,
+    reading: impl Future<Output = Result<T, LedgerError>>,
+) -> Result<T> {
+    match client.rt.timeout(client.settings.timeout, reading).await {
+        Ok(read) => read.map_err(|error| ledger_failed(error, Some(&writing.path))),
+        Err(elapsed) => Err(ledger_timeout(elapsed.0)),
+    }
 }
 
 /// A put that another one goes on with.
@@ -127,7 +143,52 @@ pub(super) enum Earlier {
     /// It was committed, and nobody was told: the file as it is.
     Committed(Manifest, u32, Notes),
     /// Some of its shards are at nodes.
-    Begun(Begun, Vec<Offered>, Notes),
+    Begun(Unfinished),
+}
+
+/// A put that was begun.
+pub(super) struct Unfinished {
+    pub(super) begun: Begun,
+    pub(super) offered: Vec<Offered>,
+    pub(super) undecided: Option<Undecided>,
+    pub(super) notes: Notes,
+}
+
+/// A record that was written, is not there, and may still come. Another record of the same content would make its
+/// writer take it for somebody else's, and retire the shards of both: so it is written again as it is, or not at all.
+pub(super) struct Undecided {
+    pub(super) record: Vec<u8>,
+    pub(super) manifest: Manifest,
+}
+
+impl Undecided {
+    /// The record that `writing` put after the version in `slot`.
+    fn of(client: &Shared, slot: &Slot, writing: &Writing) -> Option<Self> {
+        let record = writing.record.clone().filter(|_| writing.expected == slot.version())?;
+        let version = writing.expected.checked_add(1)?;
+        let place = RecordPlace { ledger: client.ledger.id(), file: slot.file_id, version };
+        let manifest = open_record(&client.owner, place, &record).ok()?;
+        Some(Self { record, manifest })
+    }
+
+    /// Where its shards are.
+    fn offered(&self) -> Vec<Offered> {
+        let shards = self.manifest.shards.iter().enumerate().zip(0..);
+        let offered = shards.map(|((at, shard), index)| {
+            Offered { index, node: self.manifest.holder(at).clone(), generation: shard.generation }
+        });
+        offered.collect()
+    }
+
+    /// Whether `manifest` names the same shards at the same nodes.
+    pub(super) fn names(&self, manifest: &Manifest) -> bool {
+        let shards = |manifest: &Manifest| -> Vec<_> {
+            let shards = manifest.shards.iter().enumerate();
+            shards.map(|(at, shard)| (manifest.holder(at).id, shard.root, shard.generation)).collect()
+        };
+        let content = |manifest: &Manifest| (manifest.content_hash, manifest.size, manifest.padded);
+        shards(&self.manifest) == shards(manifest) && content(&self.manifest) == content(manifest)
+    }
 }
 
 /// What an earlier put of `order` from this very source left.
@@ -156,13 +217,21 @@ pub(super) async fn earlier(
                 if let Some((manifest, version)) = record.and_then(|record| current(client, slot, record))
                     && source.is(&client.rt, manifest.size, manifest.content_hash).await?
                 {
+                    if let Some(writing) = left.writing.as_ref().filter(|_| !left.is_written) {
+                        follow(client, writing).await?;
+                    }
                     return Ok(Some(Earlier::Committed(manifest, version, notes)));
                 }
             }
             Fate::Open => {
-                if let Some(begun) = left.begun {
-                    return Ok(Some(Earlier::Begun(begun, left.offered, notes)));
-                }
+                let Some(begun) = left.begun else { continue };
+                let undecided = left.writing.as_ref().map(|writing| Undecided::of(client, slot, writing));
+                let (offered, undecided) = match undecided {
+                    None => (left.offered, None),
+                    Some(Some(undecided)) => (undecided.offered(), Some(undecided)),
+                    Some(None) => continue,
+                };
+                return Ok(Some(Earlier::Begun(Unfinished { begun, offered, undecided, notes })));
             }
             Fate::Lost | Fate::Forgotten => {}
         }
@@ -235,20 +304,28 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
     match (fate, left.writing.as_ref()) {
         (Fate::Happened, Some(writing)) => {
             if !left.is_written {
-                spread(client, writing);
-                retire_apart(client, writing).await?;
+                follow(client, writing).await?;
                 notes.add(&Note::Written).await?;
             }
             // Nobody was told of a put: until it is too old, the same put is told that it has happened.
-            if writing.record.is_none() || age > RESUMABLE {
+            if writing.record.is_none() || left.is_told() || age > RESUMABLE {
                 notes.remove().await;
             }
         }
-        (Fate::Open, _) if left.is_resumable(age) || (left.writing.is_some() && age <= RESUMABLE) => {}
+        (Fate::Open, _) if left.is_resumable(age) => {}
+        // It may still come, and name them: they are left to their leases.
+        (Fate::Open, Some(writing)) if now.since(writing.at) <= HOPELESS => {}
+        (Fate::Open, Some(_)) => notes.remove().await,
         (Fate::Lost | Fate::Open, _) if age <= HOPELESS => client.abandon(left.own_shards(), notes),
         _ => notes.remove().await,
     }
     Ok(())
+}
+
+/// What follows from a write that happened.
+async fn follow(client: &Arc<Shared>, writing: &Writing) -> Result<()> {
+    spread(client, writing);
+    retire_apart(client, writing).await
 }
 
 /// Brings the copies of a record to their nodes, in the background: they may have some already.

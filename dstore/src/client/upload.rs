@@ -246,9 +246,7 @@ impl<'a> Upload<'a> {
             for (shard, result) in due.iter().zip(join_all(begun).await) {
                 match result {
                     Ok((lane, blocks)) => {
-                        if blocks > 0 {
-                            self.places.advanced(*shard);
-                        }
+                        self.places.advanced(*shard, blocks);
                         if let Some(offer) = self.current.get_mut(shard) {
                             offer.made();
                         }

@@ -13,6 +13,7 @@ mod refusals;
 mod resume;
 mod secrecy;
 mod sources;
+mod undecided;
 mod versions;
 
 use std::sync::{Arc, Mutex};

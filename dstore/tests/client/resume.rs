@@ -15,7 +15,7 @@ async fn client_of(cluster: &Cluster, journal: &MemoryJournal) -> Client {
 }
 
 /// Ends the put of `content` to `x` once nodes have at least a part of it.
-async fn interrupt(client: &Client, content: &[u8]) {
+pub(super) async fn interrupt(client: &Client, content: &[u8]) {
     let reached = Arc::new(Mutex::new(0));
     let seen = reached.clone();
     let put = client.put("x", content).progress(move |p: Progress| *seen.lock().expect("fine") = p.bytes_done);
