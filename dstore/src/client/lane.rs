@@ -84,7 +84,9 @@ impl<'u, 'a> Lanes<'u, 'a> {
             if self.lanes.is_empty() {
                 return Ok(None);
             }
-            self.upload.report(batches.size(), 0, total);
+            let (size, shards) = (batches.size(), self.upload.order.scheme.shards() as u64);
+            let durable = self.upload.places.stored() as u64;
+            self.upload.report(size, total.unwrap_or(size).saturating_mul(durable) / shards, total);
             next = batches.next().await?;
         }
         self.finish(batches.size()).await?;

@@ -79,6 +79,17 @@ impl Left {
         readable && age <= RESUMABLE && !self.is_given_up && !self.is_told()
     }
 
+    fn due(&self, fate: Fate, now: Timestamp) -> Due {
+        let age = now.since(self.at());
+        match (fate, &self.writing) {
+            (Fate::Open, _) if self.is_resumable(age) => Due::Wait,
+            // It may still come, and name the shards.
+            (Fate::Open, Some(writing)) if now.since(writing.at) <= HOPELESS => Due::Wait,
+            (Fate::Lost, _) | (Fate::Open, None) if age <= HOPELESS => Due::Abandon,
+            _ => Due::Forget,
+        }
+    }
+
     /// The shards of its own content, each once for every node that it was offered to.
     fn own_shards(&self) -> Vec<Abandoned> {
         let Some(begun) = &self.begun else { return Vec::new() };
@@ -96,7 +107,19 @@ impl Left {
     }
 }
 
+/// What is done about an operation that is not known to have happened.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// Nothing yet.
+    Wait,
+    /// Its shards are retired.
+    Abandon,
+    /// It is forgotten: what it left ends with its leases.
+    Forget,
+}
+
 /// What became of a write to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It is there, or was.
     Happened,
@@ -174,8 +197,10 @@ impl Undecided {
     /// Where its shards are.
     fn offered(&self) -> Vec<Offered> {
         let shards = self.manifest.shards.iter().enumerate().zip(0..);
-        let offered = shards.map(|((at, shard), index)| {
-            Offered { index, node: self.manifest.holder(at).clone(), generation: shard.generation }
+        let offered = shards.map(|((at, shard), index)| Offered {
+            index,
+            node: self.manifest.holder(at).clone(),
+            generation: shard.generation,
         });
         offered.collect()
     }
@@ -301,8 +326,8 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
         Some(writing) => fate(client, writing).await?,
         None => Fate::Open,
     };
-    match (fate, left.writing.as_ref()) {
-        (Fate::Happened, Some(writing)) => {
+    match left.writing.as_ref() {
+        Some(writing) if fate == Fate::Happened => {
             if !left.is_written {
                 follow(client, writing).await?;
                 notes.add(&Note::Written).await?;
@@ -312,12 +337,11 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
                 notes.remove().await;
             }
         }
-        (Fate::Open, _) if left.is_resumable(age) => {}
-        // It may still come, and name them: they are left to their leases.
-        (Fate::Open, Some(writing)) if now.since(writing.at) <= HOPELESS => {}
-        (Fate::Open, Some(_)) => notes.remove().await,
-        (Fate::Lost | Fate::Open, _) if age <= HOPELESS => client.abandon(left.own_shards(), notes),
-        _ => notes.remove().await,
+        _ => match left.due(fate, now) {
+            Due::Wait => {}
+            Due::Abandon => client.abandon(left.own_shards(), notes),
+            Due::Forget => notes.remove().await,
+        },
     }
     Ok(())
 }
@@ -363,4 +387,63 @@ pub(super) fn writing(
 ) -> Note {
     let file: FileId = slot.file_id;
     Note::Writing(Writing { path: slot.path.clone(), at: client.rt.now(), file, expected, record, replaced })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::ContentKey;
+    use crate::path::FilePath;
+    use crate::scheme::{Padding, Scheme};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn path() -> FilePath {
+        FilePath::new("x").expect("a path")
+    }
+
+    /// A put that was begun at the start of time, and written, if it was, so much later.
+    fn left(written: Option<Duration>) -> Left {
+        let begun = Begun {
+            path: path(),
+            at: Timestamp::default(),
+            key: ContentKey::new([1; 32]),
+            scheme: Scheme::STANDARD,
+            padding: Padding::None,
+            attributes: Vec::new(),
+            source: Some([2; 32]),
+        };
+        let writing = written.map(|after| Writing {
+            path: path(),
+            at: Timestamp::default().after(after),
+            file: FileId::new([3; 32]),
+            expected: 0,
+            record: Some(vec![4]),
+            replaced: None,
+        });
+        Left { begun: Some(begun), writing, ..Left::default() }
+    }
+
+    #[test]
+    fn shards_of_a_write_that_may_still_come_are_never_retired() {
+        for (written, now) in [(25, 25), (0, 24), (0, 8 * 24), (22, 9 * 24), (0, 100 * 24)] {
+            let due = left(Some(HOUR * written)).due(Fate::Open, Timestamp::default().after(HOUR * now));
+            assert_ne!(due, Due::Abandon, "written after {written} h, looked at after {now}");
+        }
+    }
+
+    #[test]
+    fn shards_that_no_record_can_name_are_retired_when_nobody_can_go_on_with_them() {
+        let due = |written, fate, now| left(written).due(fate, Timestamp::default().after(HOUR * now));
+        assert_eq!(due(None, Fate::Open, 22), Due::Wait);
+        assert_eq!(due(None, Fate::Open, 24), Due::Abandon);
+        assert_eq!(due(Some(HOUR), Fate::Lost, 2), Due::Abandon);
+        assert_eq!(due(Some(HOUR), Fate::Forgotten, 2), Due::Forget);
+    }
+
+    #[test]
+    fn a_put_that_was_told_is_not_gone_on_with() {
+        let told = Left { tried: Some(Timestamp::default()), ..left(Some(HOUR)) };
+        assert!(left(Some(HOUR)).is_resumable(HOUR) && !told.is_resumable(HOUR));
+    }
 }

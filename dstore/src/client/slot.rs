@@ -138,6 +138,10 @@ impl Slot {
             if let Some(entry) = ours {
                 return Ok(Written { file_id: self.file_id, version: entry.version });
             }
+            if history.iter().all(|entry| entry.version > expected + 1) {
+                let what = "the ledger no longer tells what came of the write".to_owned();
+                return Err(Refused::Unknown(self.unknown(LedgerError::Unknown { what, source: None })));
+            }
         }
         match now {
             Some(entry) if entry.version == expected.wrapping_add(1) && is_ours(&entry) => {

@@ -176,6 +176,10 @@ impl NodeCore {
             if open.strangers.get(&caller.account).is_some_and(|count| *count >= self.config.strangers.network_puts) {
                 return Err(Refusal::Busy);
             }
+            // Networks cost little too: half of the places are for those who are known.
+            if open.strangers.values().sum::<usize>() >= self.config.open_puts.div_ceil(2) {
+                return Err(Refusal::Busy);
+            }
             // What is announced already is no longer free.
             let share = free.saturating_add(open.announced) / RESERVED_SHARE;
             if open.announced.saturating_add(bytes) > share {

@@ -272,6 +272,7 @@ impl Connection {
         let offer = self.authority.offer(signed)?;
         Self::about(&offer.name);
         let _open = self.node.open_put(self.caller()?, offer.len).await?;
+        self.node.store.prepare(offer.name.id()).await;
         // Until what is set aside counts, nobody else is measured: else many could pass at once.
         let turn = self.node.quota_turn.lock().await;
         self.check_begin(&offer).await?;

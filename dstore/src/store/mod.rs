@@ -217,6 +217,12 @@ pub trait ShardStore: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Box<dyn ShardWriter>, StoreError>>;
 
+    /// Does what [`ShardStore::begin`] would do first for an open shard and what takes long, such as hashing what was
+    /// left by an earlier process. Never needed; what fails in it, `begin` fails with.
+    fn prepare(&self, _id: ShardId) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// What is held of an open shard; `None` when there is none of this id.
     ///
     /// # Errors

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use dstore::Client;
 use dstore::id::{FileId, LedgerId, OwnerId, PathSalt};
 use dstore::journal::MemoryJournal;
 use dstore::ledger::{Entry, Finality, Ledger, LedgerError, MemoryLedger, Page, Written};
 use dstore::rt::BoxFuture;
 use dstore::testing::Cluster;
-use dstore::Client;
 use futures_lite::future::block_on;
 
 use super::noise;
@@ -29,7 +29,13 @@ struct Late {
 
 impl Late {
     fn new(ledger: &MemoryLedger, count: usize, at_once: bool) -> Self {
-        Self { ledger: ledger.clone(), left: Arc::new(Mutex::new(count)), at_once, held: Arc::default(), blind: Arc::default() }
+        Self {
+            ledger: ledger.clone(),
+            left: Arc::new(Mutex::new(count)),
+            at_once,
+            held: Arc::default(),
+            blind: Arc::default(),
+        }
     }
 
     /// What was held back takes effect.

@@ -188,3 +188,17 @@ fn an_append_that_nobody_waits_for_is_kept_or_not_but_never_half() {
         finish(&store, seed, writer);
     }
 }
+
+#[test]
+fn what_was_left_is_hashed_before_a_writer_begins_and_not_again() {
+    let dir = left_open(&[1], None);
+    let store = open(dir.path());
+    block_on(store.prepare(key(1).id));
+    // Were it hashed from now on, another root would come out.
+    fs::write(data_file(dir.path(), 1), vec![0; held().len()]).expect("writes");
+    let writer = begin(&store, 1, None);
+    assert_eq!((writer.len(), writer.root()), (held().len() as u64, root(&held())));
+    drop(writer);
+    block_on(store.prepare(key(2).id));
+    assert!(block_on(store.open_shard(key(2).id)).expect("counts").is_none(), "what is not open stays so");
+}

@@ -142,6 +142,23 @@ fn strangers_cannot_set_aside_more_than_a_share_of_what_is_free_without_sending_
 }
 
 #[test]
+fn strangers_together_leave_half_of_the_places_for_puts_to_those_who_are_known() {
+    block_on(async {
+        let scene =
+            Scene::with(|builder| builder.store(MemoryStore::new(1 << 20)).admission(Admission::Open).open_puts(2))
+                .await;
+        let (mut first, mut second) = (stranger(&scene, 1).await, stranger(&scene, 2).await);
+        let request = begin(&scene, &first, &key(1), 0, None);
+        assert_eq!(ask(&mut first, &request).await.expect("ready"), ready());
+        let request = begin(&scene, &second, &key(1), 1, None);
+        assert_eq!(refusal(ask(&mut second, &request).await), Refusal::Busy);
+        let mut known = scene.link().await;
+        let request = begin(&scene, &known, &key(2), 0, None);
+        assert_eq!(ask(&mut known, &request).await.expect("ready"), ready());
+    });
+}
+
+#[test]
 fn one_network_of_strangers_and_all_callers_together_have_only_so_many_puts_open() {
     block_on(async {
         let mut strangers = Strangers::default();

@@ -303,6 +303,18 @@ impl ShardStore for DiskStore {
         })
     }
 
+    fn prepare(&self, id: ShardId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.disk.space.is_open(id) {
+                return;
+            }
+            let mut lock = self.disk.lock_open(id).await;
+            if lock.known.is_none() {
+                self.disk.rt.blocking(move || drop(lock.take_up())).await;
+            }
+        })
+    }
+
     fn open_shard(&self, id: ShardId) -> BoxFuture<'_, Result<Option<OpenShard>, StoreError>> {
         Box::pin(async move { Ok(self.disk.space.open_shard(id)) })
     }
