@@ -128,8 +128,9 @@ impl Notes {
     /// Adds a note; when this returns, it survives the end of the process.
     pub(super) async fn add(&mut self, note: &Note) -> Result<()> {
         let sealed = seal(&self.key, &context(self.log.id(), self.count), &encode(note));
+        self.log.append(sealed).await.map_err(failed)?;
         self.count += 1;
-        self.log.append(sealed).await.map_err(failed)
+        Ok(())
     }
 
     /// Removes the log: nothing is left to be done.
