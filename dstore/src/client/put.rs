@@ -10,13 +10,14 @@ use super::events::Events;
 use super::note::{Begun, Note, Notes};
 use super::offer::Offers;
 use super::report::{Progress, Reporter, Warning};
-use super::settle::{self, Earlier};
+use super::settle::{self, Earlier, Sealed};
 use super::slot::{Refused, Slot};
+use super::source::OpenSource;
 use super::upload::{Failed, Order, Upload, candidates};
 use super::{Client, Committed, Head, Shared, Source};
 use crate::error::{Error, Result};
 use crate::keys::ContentKey;
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, Written};
 use crate::manifest::{MAX_ATTRIBUTES, MAX_ATTRIBUTES_LEN, Manifest};
 use crate::path::FilePath;
 use crate::placement::nodes_needed;
@@ -120,7 +121,7 @@ impl Put {
         let scheme = self.scheme.unwrap_or(client.settings.scheme);
         check_tolerance(scheme, client.settings.tolerate)?;
         check_attributes(&self.attributes)?;
-        let slot = Slot::read(client, FilePath::new(self.path)?).await?;
+        let mut slot = Slot::read(client, FilePath::new(self.path)?).await?;
         let order = Order {
             path: slot.path.clone(),
             scheme,
@@ -131,58 +132,96 @@ impl Put {
         let turn = client.puts.acquire().await;
         let mut source = self.source.open(&client.rt).await?;
         settle::run_again(client);
-        let mut left = settle::earlier(client, &order, &slot, &mut source).await?;
+        let left = settle::earlier(client, &order, &mut slot, &mut source).await?;
         if let Some(Earlier::Committed(manifest, version, notes)) = left {
             client.retire(Vec::new(), order.reporter, Some(notes));
             return Ok(committed(&slot, version, &manifest, stored_len(&manifest)));
         }
         let expected = self.mode.expected(&slot)?;
-        let (manifest, mut notes, resumed) = loop {
-            let mut upload = begin(client, &order, (source.len(), source.mark()), left.take()).await?;
-            // What is left of it is of use to the same put later on, if that can read its source again.
-            upload.offers.kept = client.settings.resume && client.settings.journal.is_some() && source.mark().is_some();
-            match upload.run(&mut source).await {
-                Ok(manifest) => {
-                    let resumed = upload.held;
-                    let notes = upload.succeed(&manifest);
-                    break (manifest, notes, resumed);
-                }
-                Err(Failed::Changed) if source.rewind() => upload.offers.kept = false,
-                Err(Failed::Changed) => return Err(Error::Internal { what: "only what can be read again is resumed" }),
-                Err(Failed::For(error)) => {
-                    upload.offers.kept &= error.is_retryable();
-                    return Err(error);
-                }
+        let (sealed, notes, resumed) = match left {
+            Some(Earlier::Sealed(sealed, notes)) => {
+                let resumed = stored_len(&sealed.manifest);
+                (sealed, Some(notes), resumed)
+            }
+            left => {
+                let (manifest, notes, resumed) = store(client, &order, &mut source, left).await?;
+                let record = slot.seal(client, expected, &manifest)?;
+                (
+                    Sealed { manifest, expected, record, replaced: slot.manifest(client).ok(), again: false },
+                    notes,
+                    resumed,
+                )
             }
         };
         drop(turn);
-        let replaced = slot.manifest(client).ok();
-        let record = slot.seal(client, expected, &manifest)?;
-        if let Some(notes) = &mut notes {
-            notes.add(&settle::writing(client, &slot, expected, Some(record.clone()), replaced.clone())).await?;
+        let written = commit(client, &slot, order.reporter, &sealed, notes).await;
+        match written {
+            Ok(version) => Ok(committed(&slot, version, &sealed.manifest, resumed)),
+            Err(Error::VersionConflict { path, actual, .. }) if self.mode == PutMode::Create => {
+                Err(Error::AlreadyExists { path, version: actual })
+            }
+            Err(error) => Err(error),
         }
-        match slot.write(client, expected, record.clone()).await {
-            Ok(written) => {
-                tracing::debug!(version = written.version, resumed, "the new version is durable");
-                let copy = slot.copy_of(client, written.version, EventKind::Put, record);
-                client.spread(vec![copy], &manifest, replaced.as_ref(), &order.reporter).await;
-                let retired = replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
-                client.retire(retired, order.reporter, notes);
-                Ok(committed(&slot, written.version, &manifest, resumed))
+    }
+}
+
+/// Brings the content to nodes; answers what it is, its log, and how many bytes an earlier put had brought there.
+async fn store(
+    client: &Arc<Shared>,
+    order: &Order,
+    source: &mut OpenSource,
+    mut left: Option<Earlier>,
+) -> Result<(Manifest, Option<Notes>, u64)> {
+    loop {
+        let mut upload = begin(client, order, (source.len(), source.mark()), left.take()).await?;
+        // What is left of it is of use to the same put later on, if that can read its source again.
+        upload.offers.kept = client.settings.resume && client.settings.journal.is_some() && source.mark().is_some();
+        match upload.run(source).await {
+            Ok(manifest) => {
+                let resumed = upload.held;
+                let notes = upload.succeed(&manifest);
+                return Ok((manifest, notes, resumed));
             }
-            Err(Refused::Unknown(error)) => Err(error),
-            Err(Refused::Never(error)) => {
-                match notes {
-                    Some(notes) => client.abandon(Abandoned::all_of(&manifest), notes),
-                    None => client.retire(Abandoned::all_of(&manifest), order.reporter, None),
-                }
-                Err(match error {
-                    Error::VersionConflict { path, actual, .. } if self.mode == PutMode::Create => {
-                        Error::AlreadyExists { path, version: actual }
-                    }
-                    error => error,
-                })
+            Err(Failed::Changed) if source.rewind() => upload.offers.kept = false,
+            Err(Failed::Changed) => return Err(Error::Internal { what: "only what can be read again is resumed" }),
+            Err(Failed::For(error)) => {
+                upload.offers.kept &= error.is_retryable();
+                return Err(error);
             }
+        }
+    }
+}
+
+/// Writes a record to the ledger, and does what follows; answers the version.
+async fn commit(
+    client: &Arc<Shared>,
+    slot: &Slot,
+    reporter: Reporter,
+    sealed: &Sealed,
+    mut notes: Option<Notes>,
+) -> Result<u32> {
+    let Sealed { manifest, expected, record, replaced, again } = sealed;
+    if let Some(notes) = notes.as_mut().filter(|_| !again) {
+        notes.add(&settle::writing(client, slot, *expected, Some(record.clone()), replaced.clone())).await?;
+    }
+    match slot.write(client, *expected, record.clone()).await {
+        Ok(Written { version, .. }) => {
+            tracing::debug!(version, again, "the new version is durable");
+            let copy = slot.copy_of(client, version, EventKind::Put, record.clone());
+            client.spread(vec![copy], manifest, replaced.as_ref(), &reporter).await;
+            let retired = replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
+            client.retire(retired, reporter, notes);
+            Ok(version)
+        }
+        Err(Refused::Unknown(error)) => Err(error),
+        // The first write of this record may still come: only a version in its place rules that out.
+        Err(Refused::Never(error)) if *again && !matches!(error, Error::VersionConflict { .. }) => Err(error),
+        Err(Refused::Never(error)) => {
+            match notes {
+                Some(notes) => client.abandon(Abandoned::all_of(manifest), notes),
+                None => client.retire(Abandoned::all_of(manifest), reporter, None),
+            }
+            Err(error)
         }
     }
 }

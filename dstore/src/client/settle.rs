@@ -118,10 +118,24 @@ async fn fate(client: &Shared, writing: &Writing) -> Result<Fate> {
     })
 }
 
+/// A record that is written, or was and nobody knows what became of it.
+pub(super) struct Sealed {
+    pub(super) manifest: Manifest,
+    /// The version that is replaced.
+    pub(super) expected: u32,
+    pub(super) record: Vec<u8>,
+    /// What no record names once it is there.
+    pub(super) replaced: Option<Manifest>,
+    /// Whether it was written before: then a refusal of today does not tell what becomes of it.
+    pub(super) again: bool,
+}
+
 /// A put that another one goes on with.
 pub(super) enum Earlier {
     /// It was committed, and nobody was told: the file as it is.
     Committed(Manifest, u32, Notes),
+    /// All of its shards are at nodes, and its record may reach the ledger yet: no other record may name this content.
+    Sealed(Sealed, Notes),
     /// Some of its shards are at nodes.
     Begun(Begun, Vec<Offered>, Notes),
 }
@@ -130,7 +144,7 @@ pub(super) enum Earlier {
 pub(super) async fn earlier(
     client: &Arc<Shared>,
     order: &Order,
-    slot: &Slot,
+    slot: &mut Slot,
     source: &mut OpenSource,
 ) -> Result<Option<Earlier>> {
     let Some(mark) = source.mark().filter(|_| client.settings.resume) else { return Ok(None) };
@@ -142,35 +156,42 @@ pub(super) async fn earlier(
         if !left.fits(order, mark) || !left.is_resumable(now.since(left.at())) {
             continue;
         }
-        let fate = match &left.writing {
-            Some(writing) => fate(client, writing).await?,
-            None => Fate::Open,
+        let Some(writing) = &left.writing else {
+            return Ok(left.begun.map(|begun| Earlier::Begun(begun, left.offered, notes)));
         };
-        match fate {
-            Fate::Happened => {
-                let record = left.writing.as_ref().and_then(|writing| writing.record.as_ref());
-                if let Some((manifest, version)) = record.and_then(|record| current(client, slot, record))
-                    && source.is(&client.rt, manifest.size, manifest.content_hash).await?
-                {
-                    return Ok(Some(Earlier::Committed(manifest, version, notes)));
+        let fate = fate(client, writing).await?;
+        // It may have happened since this put looked.
+        *slot = Slot::read(client, slot.path.clone()).await?;
+        let Some((manifest, record)) = sealed(client, writing) else { continue };
+        if !source.is(&client.rt, manifest.size, manifest.content_hash).await? {
+            continue;
+        }
+        match (fate, slot.entry()) {
+            (_, Some(entry)) if entry.record == record => {
+                let version = entry.version;
+                if !left.is_written {
+                    spread(client, writing);
+                    retire_apart(client, writing).await?;
                 }
+                return Ok(Some(Earlier::Committed(manifest, version, notes)));
             }
-            Fate::Open => {
-                if let Some(begun) = left.begun {
-                    return Ok(Some(Earlier::Begun(begun, left.offered, notes)));
-                }
+            (Fate::Open, _) => {
+                let (expected, replaced) = (writing.expected, writing.replaced.clone());
+                let sealed = Sealed { manifest, expected, record, replaced, again: true };
+                return Ok(Some(Earlier::Sealed(sealed, notes)));
             }
-            Fate::Lost | Fate::Forgotten => {}
+            _ => {}
         }
     }
     Ok(None)
 }
 
-/// The manifest in `record`, if that is what the slot holds now.
-fn current(client: &Shared, slot: &Slot, record: &[u8]) -> Option<(Manifest, u32)> {
-    let entry = slot.entry().filter(|entry| entry.record == record)?;
-    let place = RecordPlace { ledger: client.ledger.id(), file: slot.file_id, version: entry.version };
-    Some((open_record(&client.owner, place, record).ok()?, entry.version))
+/// What a write of a record was to name.
+fn sealed(client: &Shared, writing: &Writing) -> Option<(Manifest, Vec<u8>)> {
+    let record = writing.record.clone()?;
+    let version = writing.expected.saturating_add(1);
+    let place = RecordPlace { ledger: client.ledger.id(), file: writing.file, version };
+    Some((open_record(&client.owner, place, &record).ok()?, record))
 }
 
 /// Looks at everything that earlier operations left. What needs nodes goes on in the background; the rest is done when
