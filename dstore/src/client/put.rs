@@ -141,7 +141,7 @@ impl Put {
         let (sealed, notes, resumed) = match left {
             Some(Earlier::Sealed(sealed, notes)) => {
                 let resumed = stored_len(&sealed.manifest);
-                (sealed, Some(notes), resumed)
+                (*sealed, Some(notes), resumed)
             }
             left => {
                 let (manifest, notes, resumed) = store(client, &order, &mut source, left).await?;

@@ -135,7 +135,7 @@ pub(super) enum Earlier {
     /// It was committed, and nobody was told: the file as it is.
     Committed(Manifest, u32, Notes),
     /// All of its shards are at nodes, and its record may reach the ledger yet: no other record may name this content.
-    Sealed(Sealed, Notes),
+    Sealed(Box<Sealed>, Notes),
     /// Some of its shards are at nodes.
     Begun(Begun, Vec<Offered>, Notes),
 }
@@ -178,7 +178,7 @@ pub(super) async fn earlier(
             (Fate::Open, _) => {
                 let (expected, replaced) = (writing.expected, writing.replaced.clone());
                 let sealed = Sealed { manifest, expected, record, replaced, again: true };
-                return Ok(Some(Earlier::Sealed(sealed, notes)));
+                return Ok(Some(Earlier::Sealed(Box::new(sealed), notes)));
             }
             _ => {}
         }

@@ -84,3 +84,32 @@ fn what_two_clients_that_are_killed_leave_is_settled_when_the_ledger_answers_aga
         });
     });
 }
+
+#[test]
+fn a_write_that_comes_late_names_a_content_that_is_still_there() {
+    at_seeds(24, |seed| {
+        Sim::new(seed).nodes(3).run(async |net| {
+            let (client, journal) = client(&net).await;
+            client.put("a", content(1)).await.expect("stored");
+            client.close().await;
+            net.ledger().lose_answers(true);
+            let mut last = client.put("a", content(2)).await.map(|committed| committed.head.version);
+            for _ in 0..3 {
+                if last.is_ok() {
+                    break;
+                }
+                net.sleep(Duration::from_millis(net.below(15_000) as u64)).await;
+                net.ledger().lose_answers(net.below(2) == 0);
+                last = client.put("a", content(2)).await.map(|committed| committed.head.version);
+            }
+            tell(&net, &last);
+            net.ledger().heal();
+            net.sleep(Duration::from_secs(60)).await;
+            let committed = client.put("a", content(2)).await.expect("stored");
+            assert!((2..4).contains(&committed.head.version), "{committed:?}");
+            client.close().await;
+            assert!(client.get("a").bytes().await.expect("read") == content(2));
+            assert_eq!((net.shards().await.0, journal.count()), (6, 0));
+        });
+    });
+}
