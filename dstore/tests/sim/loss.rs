@@ -47,6 +47,8 @@ fn put_with(
         };
         let answer = futures_lite::future::or(put, harm).await;
         let end = net.steps();
+        // What a client sent to the ledger before it was killed may still arrive.
+        net.sleep(Duration::from_secs(1)).await;
         let reader = net.client().await;
         let read = reader.get("a").bytes().await.expect("one of the two versions is there");
         (0..nodes).for_each(|node| {

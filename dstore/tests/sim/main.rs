@@ -2,10 +2,15 @@
 //!
 //! `DSTORE_SIM_SEEDS=10000` runs so many seeds of each property, and `DSTORE_SIM_SEED=7` that one alone, telling what happens.
 
+mod fault;
 mod kit;
+mod leftover;
 mod loss;
 mod model;
+mod pace;
+mod recovery;
 mod registry;
+mod restart;
 mod schedule;
 mod writers;
 

@@ -1,9 +1,10 @@
 //! A node's disk: shards in memory that outlive the node, with a time of its own and a fill level at will.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::host::SimEnv;
@@ -23,11 +24,21 @@ const LONG: Duration = Duration::from_millis(4);
 pub(super) struct Platter {
     pub(super) store: MemoryStore,
     pub(super) full: Arc<AtomicBool>,
+    /// Bytes of bodies that were taken, by shard: those that came twice count twice.
+    arrived: Arc<Mutex<BTreeMap<ShardId, u64>>>,
 }
 
 impl Platter {
     pub(super) fn new(capacity: u64) -> Self {
-        Self { store: MemoryStore::new(capacity), full: Arc::default() }
+        Self { store: MemoryStore::new(capacity), full: Arc::default(), arrived: Arc::default() }
+    }
+
+    pub(super) fn arrived(&self) -> BTreeMap<ShardId, u64> {
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, id: ShardId, bytes: usize) {
+        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += bytes as u64;
     }
 
     fn check_room(&self) -> Result<(), StoreError> {
@@ -67,6 +78,7 @@ impl ShardStore for Disk {
     ) -> BoxFuture<'_, Result<StoredShard, StoreError>> {
         Box::pin(self.act(async move {
             self.platter.check_room()?;
+            self.platter.count(key.id, bytes.len());
             self.platter.store.put_small(key, root, lease_until, bytes).await
         }))
     }
@@ -80,7 +92,7 @@ impl ShardStore for Disk {
         Box::pin(self.act(async move {
             self.platter.check_room()?;
             let writer = self.platter.store.begin(key, len, now).await?;
-            Ok(Box::new(DiskWriter { writer, platter: self.platter.clone(), env: self.env.clone() }) as _)
+            Ok(Box::new(DiskWriter { writer, id: key.id, platter: self.platter.clone(), env: self.env.clone() }) as _)
         }))
     }
 
@@ -162,6 +174,7 @@ impl CopyStore for Disk {
 
 struct DiskWriter {
     writer: Box<dyn ShardWriter>,
+    id: ShardId,
     platter: Platter,
     env: SimEnv,
 }
@@ -171,6 +184,7 @@ impl ShardWriter for DiskWriter {
         Box::pin(async move {
             self.env.dawdle(LONG).await;
             self.platter.check_room()?;
+            self.platter.count(self.id, bytes.len());
             self.writer.append(bytes).await
         })
     }

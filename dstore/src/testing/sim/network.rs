@@ -1,5 +1,6 @@
 //! The network of a simulation: its hosts by their roles, and what they keep.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::node::{NodeMember, RegistryMember, address};
 use super::world::{NOWHERE, World};
 use crate::address::RegistryAddr;
 use crate::client::{Client, ClientBuilder};
-use crate::id::NodeId;
+use crate::id::{NodeId, ShardId};
 use crate::journal::MemoryJournal;
 use crate::keys::Owner;
 use crate::ledger::MemoryLedger;
@@ -182,6 +183,12 @@ impl SimNet {
         &self.0.ledger
     }
 
+    /// An empty ledger with an id of its own, in the simulation's time: for a client that has lost the other one.
+    #[must_use]
+    pub fn new_ledger(&self) -> MemoryLedger {
+        MemoryLedger::new(Rt::new(SimEnv::new(&self.0.world, NOWHERE)))
+    }
+
     /// The address of registry `index`.
     #[must_use]
     pub fn registry_address(&self, index: usize) -> RegistryAddr {
@@ -235,6 +242,12 @@ impl SimNet {
             }
         }
         (live, all)
+    }
+
+    /// Bytes of bodies that node `index` has taken so far, by shard: those that came twice count twice.
+    #[must_use]
+    pub fn arrived(&self, index: usize) -> BTreeMap<ShardId, u64> {
+        self.members().nodes[index].platter.arrived()
     }
 
     /// Ready when every node that runs has registered, and every registry that runs counts on all of them. At most some
