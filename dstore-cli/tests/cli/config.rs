@@ -42,7 +42,6 @@ fn commands_that_do_not_exist_yet_are_not_there() {
         run_alone([absent]).with(2);
     }
     run_alone(["ls", "--ledger", "ethereum"]).with(2);
-    run_alone(["put", "a", "--no-resume"]).with(2);
     run_alone(["ls", "--progress", "xml"]).with(2);
     run_alone(["ls", "--timeout", "soon"]).with(2);
     run_alone(["put", "a", "--scheme", "4"]).with(2);
