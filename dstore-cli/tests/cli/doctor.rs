@@ -154,12 +154,9 @@ fn a_node_that_found_damage_on_its_disk_is_a_warning() {
     net.nodes[0].corrupt();
     // A node looks at some of its shards when it starts.
     net.restart_node(0);
-    let warned = loop {
-        let warned = found(&net.run(["doctor", "--json"]).with(0), "node", "warn");
-        if !warned.is_empty() {
-            break warned;
-        }
-    };
-    assert!(text(&warned[0]["message"]).contains("damaged on its disk"), "{warned:?}");
-    assert_eq!(warned[0]["subject"], net.nodes[0].id.as_str());
+    let seen = |status: &Ended| status.json()["nodes"][0]["damaged"].as_u64() > Some(0);
+    while !seen(&net.run(["node", "status", &net.nodes[0].id, "--json"]).with(0)) {}
+    let warned = only(&net.run(["doctor", "--json"]).with(0), "node", "warn");
+    assert!(text(&warned["message"]).contains("damaged on its disk"), "{warned}");
+    assert_eq!(warned["subject"], net.nodes[0].id.as_str());
 }
