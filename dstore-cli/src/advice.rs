@@ -1,6 +1,7 @@
 //! What is wrong with a network and its nodes, and what somebody can do about it, in sentences.
 
 use dstore::client::Network;
+use dstore::error::PeerProblem;
 use dstore::proto::{NodeInfo, NodeState};
 use dstore::rt::Timestamp;
 use dstore::{Error, NodeStatus};
@@ -9,6 +10,9 @@ use crate::text;
 
 /// How far clocks may differ before that is worth a sentence; at 120 s nothing works any more.
 const CLOCK_MARGIN: u64 = 60;
+
+/// A node with less room takes no shard of a file of any size.
+pub(crate) const NO_ROOM: u64 = 16 << 20;
 
 /// What is wrong with a network as the registries see it.
 pub(crate) fn network(network: &Network) -> Vec<String> {
@@ -29,16 +33,15 @@ pub(crate) fn node(node: &NodeStatus, answer: &dstore::Result<NodeInfo>, now: Ti
     let info = match answer {
         Ok(info) => info,
         Err(error) => {
-            let why = match error {
-                Error::Peer { problem, .. } => problem.to_string(),
-                error => error.to_string(),
-            };
-            return vec![format!("{name} does not answer: {why}; see that it runs, and that its port can be reached")];
+            return vec![format!(
+                "{name} does not answer: {}; see that it runs, and that its port can be reached",
+                reason(error)
+            )];
         }
     };
     let mut problems: Vec<_> = listed(node).into_iter().collect();
-    if info.free == 0 && node.free > 0 {
-        problems.push(full(&name));
+    if info.free < NO_ROOM && node.free >= NO_ROOM {
+        problems.push(full(&name, info.free));
     }
     if info.damaged > 0 {
         problems.push(format!(
@@ -69,7 +72,7 @@ fn listed(node: &NodeStatus) -> Option<String> {
             "{name} came and went too often, and is not used for 10 minutes: look for restarts in its log"
         )),
         NodeState::Draining => Some(draining(&name)),
-        NodeState::Active if node.free == 0 => Some(full(&name)),
+        NodeState::Active if node.free < NO_ROOM => Some(full(&name, node.free)),
         NodeState::Active => None,
     }
 }
@@ -78,8 +81,35 @@ fn draining(name: &str) -> String {
     format!("{name} takes no new shards because its operator wants that")
 }
 
-fn full(name: &str) -> String {
-    format!("{name} is full: raise its --capacity, make room on its disk above --free-floor, or add a node")
+fn full(name: &str, free: u64) -> String {
+    let how = fullness(free);
+    format!("{name} {how}: raise its --capacity, make room on its disk above --free-floor, or add a node")
+}
+
+/// How full a node is whose room is less than [`NO_ROOM`].
+pub(crate) fn fullness(free: u64) -> String {
+    match free {
+        0 => "is full".to_owned(),
+        free => format!("is almost full, with {} free", text::size(free)),
+    }
+}
+
+/// Why a peer that is named before cannot be used: the system's own words where it could not be reached.
+pub(crate) fn reason(error: &Error) -> String {
+    match (error, cause(error)) {
+        (Error::Peer { problem: problem @ PeerProblem::Unavailable, .. }, Some(cause)) => format!("{problem}: {cause}"),
+        (Error::Peer { problem, .. }, _) => problem.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+/// The innermost cause of an error.
+pub(crate) fn cause(error: &Error) -> Option<String> {
+    let mut innermost = std::error::Error::source(error)?;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    Some(innermost.to_string())
 }
 
 fn name(node: &NodeStatus) -> String {

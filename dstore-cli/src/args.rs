@@ -277,9 +277,9 @@ pub(crate) enum Node {
     Run(NodeRun),
     /// Ask nodes how they are
     Status {
-        /// Id of one node [default: all that the registries list]
-        #[arg(value_name = "ID")]
-        id: Option<dstore::id::NodeId>,
+        /// Id of one node, or what it begins with [default: all that the registries list]
+        #[arg(value_name = "ID", value_parser = check::beginning)]
+        id: Option<String>,
     },
     /// Sign an invite: the first client that presents it may store shards at this node from then on
     Invite {
@@ -341,6 +341,7 @@ pub(crate) enum Wallet {
     /// Print the key that this client shows to a node, for its operator to allow
     TransportKey {
         /// Id of the node
+        #[arg(value_parser = check::node)]
         node: dstore::id::NodeId,
     },
 }
@@ -393,7 +394,7 @@ mod check {
     use std::str::FromStr;
 
     use bytesize::ByteSize;
-    use dstore::id::NoiseKey;
+    use dstore::id::{NodeId, NoiseKey};
     use dstore::{Invite, RegistryAddr, Scheme};
 
     pub(super) fn registry(text: &str) -> Result<String, String> {
@@ -407,6 +408,17 @@ mod check {
     pub(super) fn key(text: &str) -> Result<String, String> {
         let key = NoiseKey::from_str(text).map(|_| text.to_owned());
         key.map_err(|_| "a key has 64 hex digits: `dstore-cli wallet transport-key` prints it".to_owned())
+    }
+
+    pub(super) fn node(text: &str) -> Result<NodeId, String> {
+        let id = NodeId::from_str(text);
+        id.map_err(|_| "a whole id has 40 hex digits: `dstore-cli registry nodes --json` lists them".to_owned())
+    }
+
+    pub(super) fn beginning(text: &str) -> Result<String, String> {
+        let is_id = (1..=40).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let id = is_id.then(|| text.to_ascii_lowercase());
+        id.ok_or_else(|| "an id has 40 hex digits, of which the first are enough".to_owned())
     }
 
     pub(super) fn scheme(text: &str) -> Result<String, String> {

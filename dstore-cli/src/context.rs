@@ -115,7 +115,11 @@ impl Context {
     /// A client of the owner that opens no ledger: to look for one that is lost.
     pub(crate) async fn client_without_ledger(&self) -> Result<Client> {
         self.required_registries()?;
-        self.require_owner()?;
+        self.require_owner().map_err(|mut failure| {
+            // A new one finds nothing.
+            failure.hints.retain(|hint| !hint.contains("dstore-cli init"));
+            failure.hint("no other key finds your files: put the copy of yours there")
+        })?;
         let config = self.config.clone().flag(&Key::LEDGER, "memory");
         Ok(config::client(&config, &self.dir)?.connect().await?)
     }

@@ -133,7 +133,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::AlreadyExists { .. } => Some("choose another path, or replace it with --mode overwrite"),
         Error::VersionConflict { .. } => Some("nothing was changed; see what is there now with `dstore-cli stat`"),
         Error::NotEnoughNodes { .. } => {
-            Some("nothing was stored; `dstore-cli status` lists the nodes, `dstore-cli node run` adds one")
+            Some("nothing was stored; `dstore-cli doctor` says which nodes can be used, `dstore-cli node run` adds one")
         }
         Error::NotEnoughShards { missing, .. } if !missing.is_empty() && missing.iter().all(is_handshake) => {
             Some("check the label given with --network")
@@ -143,6 +143,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::UnknownOutcome { .. } => Some("see what is there with `dstore-cli stat` before you try again"),
         Error::Peer { problem: PeerProblem::WrongKeyOrNetwork, .. } => {
             Some("check the address after dsr1: and the label given with --network")
+        }
+        Error::Peer { problem: PeerProblem::Unavailable | PeerProblem::Timeout(_), .. } => {
+            Some("`dstore-cli doctor` looks at the ledger, registries and nodes, and says what to do")
         }
         Error::Io { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Some("another program listens there: stop it, or choose another port with --listen")
@@ -157,8 +160,8 @@ fn key_hint(error: &Error) -> Option<String> {
     let denied = refused.iter().find(|fault| fault.kind == FaultKind::Peer(PeerProblem::Denied))?;
     let (node, short) = (denied.node, denied.node.short());
     Some(format!(
-        "node {short} does not take shards from you: ask its operator for an invite (--invite), or to allow the key \
-         that this prints: dstore-cli wallet transport-key {node}"
+        "node {short} does not take shards from you: ask its operator for an invite that nobody has used yet \
+         (--invite), or to allow the key that this prints: dstore-cli wallet transport-key {node}"
     ))
 }
 

@@ -232,7 +232,7 @@ impl Output {
             return;
         }
         if failure.code == INTERRUPTED {
-            self.note("interrupted");
+            self.note(&failure.message);
         } else if !failure.printed {
             self.error_line(&format!("{} {}", self.painted("error:", "31"), failure.message));
             if self.verbose > 0 {

@@ -362,8 +362,8 @@ impl Registration {
         let mut standing = lock(&self.standing);
         let known = standing.error.as_ref().is_some_and(|last| last.problem() == error.problem());
         if !known {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(registry = %self.address.endpoint, %error, cause, "not registered: trying again");
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(registry = %self.address.endpoint, %error, cause = cause.as_deref(), "not registered: trying again");
         }
         (standing.listed, standing.error) = (false, Some(Arc::new(error)));
     }

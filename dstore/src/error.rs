@@ -218,24 +218,40 @@ impl Fault {
     pub(crate) fn new(node: NodeId, address: &str, shard: Option<u8>, kind: FaultKind) -> Self {
         Self { node, address: address.to_owned(), shard, kind }
     }
+
+    fn place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shard) = self.shard {
+            write!(f, "shard {shard} on ")?;
+        }
+        write!(f, "node {} at {}", self.node.short(), self.address)
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(shard) = self.shard {
-            write!(f, "shard {shard} on ")?;
-        }
-        write!(f, "node {} at {}: {}", self.node.short(), self.address, self.kind)
+        self.place(f)?;
+        write!(f, ": {}", self.kind)
     }
 }
 
+/// Each cause once, after all those it struck.
 struct Excluded<'a>(&'a [Fault]);
 
 impl fmt::Display for Excluded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.0.iter().enumerate() {
+        let mut kinds: Vec<&FaultKind> = Vec::new();
+        for fault in self.0 {
+            if !kinds.contains(&&fault.kind) {
+                kinds.push(&fault.kind);
+            }
+        }
+        for (i, kind) in kinds.into_iter().enumerate() {
             f.write_str(if i == 0 { " (" } else { "; " })?;
-            fault.fmt(f)?;
+            for (j, fault) in self.0.iter().filter(|fault| fault.kind == *kind).enumerate() {
+                f.write_str(if j == 0 { "" } else { ", " })?;
+                fault.place(f)?;
+            }
+            write!(f, ": {kind}")?;
         }
         if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
     }
@@ -323,5 +339,26 @@ impl From<Error> for io::Error {
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_named_once_after_all_that_it_struck() {
+        let fault = |node, shard, kind| Fault::new(NodeId::new([node; 20]), "host:1", Some(shard), kind);
+        let missing = vec![
+            fault(1, 0, FaultKind::Peer(PeerProblem::Unavailable)),
+            fault(2, 1, FaultKind::Missing),
+            fault(1, 4, FaultKind::Peer(PeerProblem::Unavailable)),
+        ];
+        let text = Error::NotEnoughShards { found: 3, needed: 4, missing }.to_string();
+        assert_eq!(
+            text,
+            "found 3 shards of the 4 needed (shard 0 on node 01010101 at host:1, shard 4 on node 01010101 at host:1: \
+             cannot be reached; shard 1 on node 02020202 at host:1: missing)"
+        );
     }
 }

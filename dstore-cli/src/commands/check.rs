@@ -1,7 +1,7 @@
 //! `check`: whether files can be read, as their nodes say or as reading them shows. Changes nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dstore::config::Key;
 use dstore::{Client, Head, ShardCheck, ShardHealth, WarningCode};
@@ -79,11 +79,12 @@ async fn check(client: &Client, head: &Head, read: Option<FileMeter>) -> Result<
 
 /// What reading every byte shows, and what it failed with.
 async fn read_back(client: &Client, path: &str, meter: FileMeter) -> Result<(Verdict, Option<String>)> {
-    let damaged = Arc::new(AtomicBool::new(false));
+    let damaged = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = damaged.clone();
     let get = client.get(path).progress(move |progress| meter.progress(progress)).warnings(move |warning| {
-        let damage = matches!(warning.code, WarningCode::BlockCorrupt | WarningCode::ShardMissing);
-        seen.fetch_or(damage, Ordering::Relaxed);
+        if matches!(warning.code, WarningCode::BlockCorrupt | WarningCode::ShardMissing) {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.to_string());
+        }
     });
     let read = async {
         let mut stream = get.stream().await?;
@@ -92,8 +93,10 @@ async fn read_back(client: &Client, path: &str, meter: FileMeter) -> Result<(Ver
         }
         Ok(())
     };
-    let verdict = match read.await {
-        Ok(()) if damaged.load(Ordering::Relaxed) => Verdict::Degraded,
+    let ended = read.await;
+    let damaged = Vec::from_iter(std::mem::take(&mut *damaged.lock().unwrap_or_else(PoisonError::into_inner)));
+    let verdict = match ended {
+        Ok(()) if !damaged.is_empty() => return Ok((Verdict::Degraded, Some(damaged.join("; ")))),
         Ok(()) => Verdict::Ok,
         Err(error @ (dstore::Error::Unrecoverable { .. } | dstore::Error::Integrity { .. })) => {
             return Ok((Verdict::Unrecoverable, Some(error.to_string())));
@@ -147,8 +150,10 @@ fn ended(found: &[Found]) -> Result {
     let files = text::count(count(found, worst), "file");
     Err(match worst {
         Verdict::Ok => return Ok(()),
-        Verdict::Degraded => Failure::new("degraded", format!("{files} with shards missing: one may still read them"))
-            .hint("bring their nodes back, or store the files again: dstore-cli get, then put"),
+        Verdict::Degraded => {
+            Failure::new("degraded", format!("{files} with shards missing or damaged, which can still be read"))
+                .hint("bring their nodes back, or store the files again: dstore-cli get, then put")
+        }
         Verdict::Unreadable => Failure {
             retryable: true,
             ..Failure::new("not_enough_shards", format!("{files} cannot be read now"))

@@ -26,6 +26,7 @@ mod wallet;
 use std::future::Future;
 
 pub(crate) use doctor::unusable;
+use dstore::config::Key;
 use futures_lite::future::or;
 
 use crate::args::{Command, Node, Registry};
@@ -50,6 +51,7 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
         Command::Node(Node::Run(_)) => node::run(context, interrupt).await,
         Command::Registry(Registry::Run(_)) => registry::run(context, interrupt).await,
         command => {
+            let interrupted = interruption(&command, context);
             // Boxed: the commands' futures differ much in size.
             let work: std::pin::Pin<Box<dyn Future<Output = Result>>> = match command {
                 Command::Demo(args) => Box::pin(demo::run(context, args)),
@@ -80,7 +82,11 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 }
             };
             // Dropping the work is what ends it: before the ledger was written, nothing has happened.
-            let ended = or(work, async { Err(Failure::interrupted(interrupt.next().await)) }).await;
+            let ended = or(work, async {
+                let failure = Failure::interrupted(interrupt.next().await);
+                Err(Failure { message: interrupted.to_owned(), ..failure })
+            })
+            .await;
             // Also retires what a put that was dropped had stored. Another signal asks for a quick end.
             or(context.close(), async {
                 interrupt.next().await;
@@ -88,6 +94,17 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
             .await;
             ended
         }
+    }
+}
+
+/// What is said when a signal ends a command.
+fn interruption(command: &Command, context: &Context) -> &'static str {
+    let resumes = !context.config.is_on(&Key::NO_RESUME).unwrap_or_default();
+    match command {
+        Command::Put(args) if resumes && args.src != std::path::Path::new("-") => {
+            "interrupted; given again, the same put goes on where a file was cut short"
+        }
+        _ => "interrupted",
     }
 }
 

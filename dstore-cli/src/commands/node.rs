@@ -168,11 +168,12 @@ async fn registered(context: &Context, node: &NodeHandle) {
 }
 
 /// Asks one node, or all that the registries list.
-pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
+pub(crate) async fn status(context: &Context, id: Option<String>) -> Result {
     let client = context.asking_client().await?;
     let network = client.network().await?;
-    let chosen: Vec<_> = network.nodes.iter().filter(|node| id.is_none_or(|id| node.id == id)).collect();
-    if let (Some(id), true) = (id, chosen.is_empty()) {
+    let is_meant = |node: &NodeId| id.as_ref().is_none_or(|id| node.to_string().starts_with(id));
+    let chosen: Vec<_> = network.nodes.iter().filter(|node| is_meant(&node.id)).collect();
+    if let (Some(id), true) = (&id, chosen.is_empty()) {
         return Err(Failure::new("not_found", format!("no registry lists a node {id}"))
             .hint("`dstore-cli registry nodes --json` lists them with their ids"));
     }
@@ -196,7 +197,9 @@ pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
         let (required, active) = (network.required, network.active);
         context.out.document(&Nodes { schema: "dstore.nodes/1", nodes, required, active, problems })?;
     } else {
-        let rows: Vec<_> = chosen.iter().zip(&answers).map(|(node, answer)| row(node, answer)).collect();
+        let ours = env!("CARGO_PKG_VERSION");
+        let odd = answers.iter().flatten().any(|info| info.version != ours);
+        let rows: Vec<_> = chosen.iter().zip(&answers).map(|(node, answer)| row(node, answer, odd)).collect();
         let columns = [
             ("node", Align::Left),
             ("address", Align::Left),
@@ -204,7 +207,8 @@ pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
             ("shards", Align::Right),
             ("used", Align::Right),
             ("free", Align::Right),
-            ("version", Align::Left),
+            // Eighty columns have no room for what all have in common.
+            (if odd { "version" } else { "" }, Align::Left),
         ];
         context.out.lines(&table(0, columns, &rows))?;
         problems.iter().for_each(|problem| context.out.warning("network", problem));
@@ -215,7 +219,8 @@ pub(crate) async fn status(context: &Context, id: Option<NodeId>) -> Result {
     }
 }
 
-fn row(node: &dstore::NodeStatus, answer: &dstore::Result<dstore::proto::NodeInfo>) -> [String; 7] {
+fn row(node: &dstore::NodeStatus, answer: &dstore::Result<dstore::proto::NodeInfo>, odd: bool) -> [String; 7] {
+    let version = |version: &str| if odd { text::harmless(version) } else { String::new() };
     let (id, address) = (node.id.short(), node.address.clone());
     match answer {
         Ok(info) => [
@@ -225,8 +230,8 @@ fn row(node: &dstore::NodeStatus, answer: &dstore::Result<dstore::proto::NodeInf
             info.shards.to_string(),
             text::size(info.used),
             text::size(info.free),
-            text::harmless(&info.version),
+            version(&info.version),
         ],
-        Err(_) => [id, address, "unreachable".into(), "-".into(), "-".into(), "-".into(), "-".into()],
+        Err(_) => [id, address, "unreachable".into(), "-".into(), "-".into(), "-".into(), version("-")],
     }
 }

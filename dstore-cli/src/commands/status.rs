@@ -1,7 +1,10 @@
 //! `status`: the network, the registries and the ledger, as seen from here.
 
-use dstore::client::{Network, NodeStatus};
+use dstore::client::{Network, NodeStatus, Probe};
 use dstore::config::{self, LedgerKind};
+use dstore::proto::NodeState;
+use dstore::{Client, RegistryAddr};
+use futures_util::future::join_all;
 
 use crate::advice;
 use crate::context::Context;
@@ -19,15 +22,15 @@ pub(crate) async fn run(context: &Context) -> Result {
         Ok(network) => (Some(network), None),
         Err(error) => (None, Some(Failure::from(error))),
     };
-    let unreachable = |address: &str| match &network {
-        None => failure.as_ref().map(|failure| failure.message.clone()),
-        Some(network) => network.unreachable.iter().find(|(name, _)| name == address).map(|(_, why)| why.clone()),
+    let unreachable = match &network {
+        None => each_alone(&client, &registries).await,
+        Some(network) => network.unreachable.clone(),
     };
     let registry: Vec<_> = registries
         .iter()
         .map(|address| {
             let address = address.to_string();
-            let message = unreachable(&address);
+            let message = unreachable.iter().find(|(name, _)| *name == address).map(|(_, why)| why.clone());
             let odd = network.iter().flat_map(|network| &network.odd).find(|(name, _)| *name == address);
             let reachable = message.is_none();
             RegistryState { address, reachable, message: message.or(odd.map(|(_, what)| what.clone())) }
@@ -48,6 +51,15 @@ pub(crate) async fn run(context: &Context) -> Result {
         }
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// What is wrong with each registry, when none has said anything of use.
+async fn each_alone(client: &Client, registries: &[RegistryAddr]) -> Vec<(String, String)> {
+    let probes = join_all(registries.iter().map(|address| client.probe_registry(address))).await;
+    let wrong = |(address, probe): (&RegistryAddr, dstore::Result<Probe>)| {
+        Some((address.to_string(), advice::reason(&probe.err()?)))
+    };
+    registries.iter().zip(probes).filter_map(wrong).collect()
 }
 
 fn ledger(context: &Context) -> Result<LedgerState> {
@@ -71,16 +83,24 @@ fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Ne
         let place = registry.address.rsplit('@').next().unwrap_or(&registry.address);
         let state = match &registry.message {
             None => "ok".to_owned(),
-            Some(why) => format!("unreachable: {}", text::harmless(why)),
+            Some(why) => {
+                let named = format!("registry at {place}: ");
+                format!("unreachable: {}", text::harmless(why.strip_prefix(&named).unwrap_or(why)))
+            }
         };
         lines.push(format!("registry   {place}   {state}"));
     }
     let path = ledger.path.as_deref().unwrap_or("in memory");
     lines.push(format!("ledger     {}   {path}", ledger.kind));
     if let Some(network) = network {
-        let enough = if network.active >= network.required { "enough" } else { "not enough" };
+        let roomy = |node: &&NodeStatus| node.state == NodeState::Active && node.free >= advice::NO_ROOM;
+        let enough = match network.nodes.iter().filter(roomy).count() {
+            _ if network.active < network.required => "not enough to store files",
+            roomy if roomy < network.required => "too few of them with room to store files",
+            _ => "enough to store files",
+        };
         let active = text::count(network.active, "active node");
-        lines.push(format!("nodes      {active}, {enough} to store files ({} needed)", network.required));
+        lines.push(format!("nodes      {active}, {enough} ({} needed)", network.required));
         if !network.nodes.is_empty() {
             lines.push(String::new());
             lines.extend(node_table(&network.nodes));

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::doctor::WRONG_KEY;
 use super::network::{Net, bytes, empty_home, ready, server, text};
 use super::process::{Running, command, run};
 
@@ -213,4 +214,38 @@ fn status_says_what_is_wrong_with_a_node_and_what_to_do() {
     net.nodes[1].process.kill();
     let said = net.run(["node", "status", "--timeout", "2s"]).with(0).stderr;
     assert!(said.contains(&format!("{dead} does not answer: ")), "{said}");
+}
+
+#[test]
+fn status_gives_each_registry_that_is_away_its_own_reason() {
+    let net = Net::start(0);
+    let (key, place) = net.address.split_once('@').expect("an address");
+    let wrong = format!("{WRONG_KEY}@{place}");
+    let away = format!("{key}@127.0.0.1:1");
+    let status = net.run(["status", "--json", "--registry", &format!("{away},{wrong}")]).with(5);
+    let told: Vec<_> =
+        status.json()["registry"].as_array().expect("a list").iter().map(|one| text(&one["message"])).collect();
+    assert!(told[0].contains("refused") && told[1].contains("handshake"), "{told:?}");
+    let alone = net.run(["status", "--json", "--registry", &away]).with(5);
+    assert!(text(&alone.error()["hint"]).contains("dstore-cli doctor"), "{}", alone.stderr);
+}
+
+#[test]
+fn active_nodes_without_room_are_not_enough() {
+    let net = Net::with_options(&[&[], &[], &["--capacity", "1MiB"]]);
+    let status = net.run(["status"]).with(0);
+    assert!(status.text().contains("3 active nodes, too few of them with room to store files"), "{}", status.text());
+    assert!(status.stderr.contains("is almost full, with 1.0 MiB free: raise its --capacity"), "{}", status.stderr);
+}
+
+#[test]
+fn a_node_is_named_by_the_beginning_of_its_id() {
+    let net = Net::start(3);
+    let short = &net.nodes[0].id[..8];
+    let status = net.run(["node", "status", short, "--json"]).with(0).json();
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(1));
+    assert_eq!(status["nodes"][0]["id"], net.nodes[0].id.as_str());
+    net.run(["node", "status", "not an id"]).with(2);
+    let key = net.run(["wallet", "transport-key", short]).with(2);
+    assert!(key.stderr.contains("dstore-cli registry nodes --json"), "{}", key.stderr);
 }

@@ -1,6 +1,6 @@
 //! Whether files can be read, as `check` and `stat` tell it.
 
-use super::network::{Net, bytes};
+use super::network::{Net, bytes, text};
 
 #[test]
 fn a_check_of_files_that_are_well_says_so_and_changes_nothing() {
@@ -49,6 +49,8 @@ fn rot_that_no_node_has_seen_yet_shows_when_the_data_is_read() {
     net.nodes[holder].corrupt();
     let read = net.run(["check", "--read-data", "--json"]).with(11);
     assert_eq!(read.json()["items"][0]["verdict"], "degraded");
+    let message = text(&read.json()["items"][0]["message"]);
+    assert!(message.starts_with("shard ") && message.contains(&net.nodes[holder].address), "{message}");
     let variable = net.command().args(["check"]).env("DSTORE_READ_DATA", "1").output().expect("it runs");
     assert_eq!(variable.status.code(), Some(11));
     let other = (holder + 1) % 3;

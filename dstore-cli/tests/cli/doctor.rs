@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use super::network::{Net, empty_home, text};
+use super::network::{Net, bytes, empty_home, text};
 use super::process::{Ended, run};
 
-const WRONG_KEY: &str = "dsr1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(super) const WRONG_KEY: &str =
+    "dsr1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// The findings of one check that are in this state.
 fn found(doctor: &Ended, check: &str, state: &str) -> Vec<Value> {
@@ -38,7 +39,7 @@ fn a_network_that_is_well_passes_every_check_and_nothing_is_changed() {
     let doctor = net.run(["doctor", "--json"]).with(0);
     assert_eq!((states(&doctor, "warn"), states(&doctor, "fail")), (0, 0), "{}", doctor.text());
     assert_eq!(doctor.json()["verdict"], "pass");
-    for check in ["config", "key", "ledger", "disk", "limits", "registry", "nodes", "zones", "clock"] {
+    for check in ["config", "key", "ledger", "disk", "journal", "limits", "registry", "nodes", "zones", "clock"] {
         assert_eq!(found(&doctor, check, "pass").len(), 1, "{check}");
     }
     let nodes: Vec<_> = found(&doctor, "node", "pass").iter().map(|finding| text(&finding["subject"])).collect();
@@ -132,4 +133,30 @@ fn full_nodes_and_nodes_that_fail_together_are_named() {
     assert_eq!(states(&doctor, "warn"), 1);
     let wider = net.command().args(["doctor", "--json"]).env("DSTORE_SCHEME", "5+1").output().expect("it runs");
     assert_eq!(Ended::from(wider).with(5).error()["code"], "not_enough_nodes", "six nodes are needed for this");
+}
+
+#[test]
+fn a_put_that_was_cut_short_is_a_warning_that_says_what_happens_next() {
+    let mut net = Net::start(3);
+    net.nodes[0].process.kill();
+    let file = net.file("a.bin", &bytes(500_000)).display().to_string();
+    net.run(["put", &file]).with(5);
+    let doctor = net.run(["doctor", "--json"]).with(5);
+    let journal = only(&doctor, "journal", "warn");
+    assert!(text(&journal["message"]).starts_with("1 command ended before all was done"), "{journal}");
+    assert!(text(&journal["remedy"]).contains("the same put, given again"), "{journal}");
+}
+
+#[test]
+fn a_node_that_found_damage_on_its_disk_is_a_warning() {
+    let mut net = Net::with_options(&[&["--inline-max", "0"][..]; 3]);
+    net.put("a.bin", &bytes(500_000));
+    net.nodes[0].corrupt();
+    // A node looks at some of its shards when it starts.
+    net.restart_node(0);
+    let seen = |status: &Ended| status.json()["nodes"][0]["damaged"].as_u64() > Some(0);
+    while !seen(&net.run(["node", "status", &net.nodes[0].id, "--json"]).with(0)) {}
+    let warned = only(&net.run(["doctor", "--json"]).with(0), "node", "warn");
+    assert!(text(&warned["message"]).contains("damaged on its disk"), "{warned}");
+    assert_eq!(warned["subject"], net.nodes[0].id.as_str());
 }

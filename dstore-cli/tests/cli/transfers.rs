@@ -103,6 +103,25 @@ fn an_interrupted_put_ends_with_130_and_commits_nothing() {
 }
 
 #[test]
+fn an_interrupted_put_of_a_file_goes_on_when_it_is_given_again() {
+    let net = Net::start(3);
+    let file = net.file("a.bin", &bytes(100_000_000)).display().to_string();
+    let mut put = Running::start(net.command().args(["put", &file, "--json"]));
+    loop {
+        let event: Value = serde_json::from_str(&put.line()).expect("JSON");
+        assert_eq!(event["type"], "status", "{event}");
+        if event["bytes_done"].as_u64() > Some(10_000_000) {
+            break;
+        }
+    }
+    put.signal("INT");
+    let message = put.end().with(130).error()["message"].clone();
+    assert!(message.as_str().is_some_and(|message| message.contains("given again")), "{message}");
+    let again = net.run(["put", &file, "--json"]).with(0);
+    assert!(again.events("result")[0]["resumed"].as_u64() > Some(0), "{}", again.text());
+}
+
+#[test]
 fn a_terminated_put_ends_with_143() {
     let net = Net::start(3);
     let put = half_a_put(&net);

@@ -9,6 +9,7 @@ use dstore::ledger::{Ledger, LedgerError};
 use dstore::{LocalLedger, Owner};
 use rustix::process::{Resource, getrlimit};
 
+use super::journal;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::shape::Finding;
@@ -96,7 +97,8 @@ pub(super) async fn ledger(context: &Context, owner: Option<&Owner>) -> Vec<Find
             let files = files.map(|files| format!(", {}", text::count(files, "file"))).unwrap_or_default();
             let text = format!("{} takes writes, id {}{files}", path.display(), id.get(..16).unwrap_or(&id));
             let copies = format!(
-                "with the key, {} is all that finds your files again: keep copies of both elsewhere",
+                "keep a copy of the key elsewhere: with it and a registry, dstore-cli recover makes {} again, all but \
+                 older versions",
                 path.display()
             );
             vec![Finding::pass("ledger", text), Finding::pass("backup", copies)]
@@ -140,6 +142,7 @@ async fn open(path: PathBuf, owner: Option<OwnerId>) -> Result<(String, Option<u
 pub(super) fn machine(context: &Context) -> Vec<Finding> {
     let mut findings = vec![disk(&context.dir)];
     findings.extend(left_over(&context.dir));
+    findings.push(journal::unfinished(&context.dir));
     let limit = getrlimit(Resource::Nofile).current;
     findings.push(match limit {
         Some(limit) if limit < DESCRIPTORS => Finding::warn(

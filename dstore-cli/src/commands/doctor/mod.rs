@@ -2,6 +2,7 @@
 //!
 //! It changes nothing. Checks go from here outward, so that the first that fails is the likely cause of others.
 
+mod journal;
 mod local;
 mod peers;
 

@@ -12,6 +12,7 @@ use dstore::{Client, Error, Network, NodeStatus, Scheme};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 
+use crate::advice::{self, NO_ROOM};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::shape::{Finding, State};
@@ -20,8 +21,6 @@ use crate::text;
 /// Nodes that are asked, and how many of them at once.
 const MAX_ASKED: usize = 64;
 const AT_ONCE: usize = 16;
-/// A node with less room takes no shard of a file of any size.
-const NO_ROOM: u64 = 16 << 20;
 
 /// A clock that was seen: whose, and how many milliseconds it is ahead of ours.
 struct Clock {
@@ -88,7 +87,7 @@ fn registry(endpoint: &str, probe: Result<Probe, Error>, any: bool, label: &str,
         }
         Err(error) => {
             let (code, remedy) = (error.code(), remedy(&error, "registry", label));
-            let message = format!("{endpoint} {}", wrong(&error));
+            let message = format!("{endpoint} {}", advice::reason(&error));
             // One that answers is enough.
             if any {
                 Finding::warn("registry", message, remedy)
@@ -205,7 +204,7 @@ fn each(answer: &Answer<'_>) -> Vec<Finding> {
         Ok(info) => info,
         Err(error) => {
             let listed = format!("listed as {}, last heard of {}", node.state.as_str(), text::moment(node.last_seen));
-            let cause = cause(error).unwrap_or_else(|| error.to_string());
+            let cause = advice::cause(error).unwrap_or_else(|| error.to_string());
             let remedy = "if it is yours, see that it runs and that its port is open to here; what is stored reads \
                           without it while enough others answer: dstore-cli check";
             return vec![Finding::warn("node", format!("{name} cannot be used from here: {cause} ({listed})"), remedy)];
@@ -227,7 +226,13 @@ fn each(answer: &Answer<'_>) -> Vec<Finding> {
         }
     }
     if info.state.free < NO_ROOM {
-        warn(format!("is full: {} free", text::size(info.state.free)), "give it more with --capacity, or add a node");
+        warn(advice::fullness(info.state.free), "give it more with --capacity, or add a node");
+    }
+    if info.state.damaged > 0 {
+        let shards = text::count(usize::try_from(info.state.damaged).unwrap_or(usize::MAX), "shard");
+        let remedy = "their files read from the other nodes: dstore-cli check names them, and a put of the same makes \
+                      them whole; its operator must look at its disk";
+        warn(format!("found {shards} damaged on its disk"), remedy);
     }
     if findings.is_empty() {
         let Info { state, connected, round_trip, .. } = info;
@@ -283,24 +288,6 @@ fn remedy(error: &Error, what: &str, label: &str) -> String {
         _ => format!(
             "see that the {what} runs and that host and port are right; its operator starts it with dstore-cli {what} run"
         ),
-    }
-}
-
-/// The innermost cause of a peer that cannot be reached: the system's own words.
-fn cause(error: &Error) -> Option<String> {
-    let mut innermost = std::error::Error::source(error)?;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    Some(innermost.to_string())
-}
-
-/// What is wrong with a registry, which is named before it.
-fn wrong(error: &Error) -> String {
-    match (error, cause(error)) {
-        (Error::Peer { problem: problem @ PeerProblem::Unavailable, .. }, Some(cause)) => format!("{problem}: {cause}"),
-        (Error::Peer { problem, .. }, _) => problem.to_string(),
-        _ => error.to_string(),
     }
 }
 
