@@ -22,7 +22,7 @@ use crate::rt::Socket;
 pub(super) use port::{dial, listen};
 
 /// Bytes that a direction holds, on their way or not read yet, before its writer waits.
-const WINDOW: usize = 256 * 1024;
+const WINDOW: usize = 4 * 1024 * 1024;
 
 /// Every stream and listener.
 #[derive(Default)]
