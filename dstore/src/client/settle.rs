@@ -239,7 +239,9 @@ pub(super) async fn earlier(
         match fate {
             Fate::Happened => {
                 let record = left.writing.as_ref().and_then(|writing| writing.record.as_ref());
-                if let Some((manifest, version)) = record.and_then(|record| current(client, slot, record))
+                // It may have happened since the slot was read.
+                let now = Slot::read(client, order.path.clone()).await?;
+                if let Some((manifest, version)) = record.and_then(|record| current(client, &now, record))
                     && source.is(&client.rt, manifest.size, manifest.content_hash).await?
                 {
                     if let Some(writing) = left.writing.as_ref().filter(|_| !left.is_written) {
