@@ -79,10 +79,15 @@ impl Left {
         readable && age <= RESUMABLE && !self.is_given_up && !self.is_told()
     }
 
-    fn due(&self, fate: Fate, now: Timestamp) -> Due {
+    /// What to do with what did not happen, where a ledger decides within `decided`.
+    fn due(&self, fate: Fate, now: Timestamp, decided: Option<Duration>) -> Due {
         let age = now.since(self.at());
         match (fate, &self.writing) {
             (Fate::Open, _) if self.is_resumable(age) => Due::Wait,
+            // It never comes.
+            (Fate::Open, Some(writing)) if decided.is_some_and(|decided| now.since(writing.at) > decided) => {
+                Due::Abandon
+            }
             // It may still come, and name the shards.
             (Fate::Open, Some(writing)) if now.since(writing.at) <= HOPELESS => Due::Wait,
             (Fate::Lost, _) | (Fate::Open, None) if age <= HOPELESS => Due::Abandon,
@@ -339,7 +344,7 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
                 notes.remove().await;
             }
         }
-        _ => match left.due(fate, now) {
+        _ => match left.due(fate, now, client.ledger.decides_within()) {
             Due::Wait => {}
             Due::Abandon => client.abandon(left.own_shards(), notes),
             Due::Forget => notes.remove().await,
@@ -429,14 +434,17 @@ mod tests {
     #[test]
     fn shards_of_a_write_that_may_still_come_are_never_retired() {
         for (written, now) in [(25, 25), (0, 24), (0, 8 * 24), (22, 9 * 24), (0, 100 * 24)] {
-            let due = left(Some(HOUR * written)).due(Fate::Open, Timestamp::default().after(HOUR * now));
+            let due = left(Some(HOUR * written)).due(Fate::Open, Timestamp::default().after(HOUR * now), None);
             assert_ne!(due, Due::Abandon, "written after {written} h, looked at after {now}");
         }
     }
 
     #[test]
     fn shards_that_no_record_can_name_are_retired_when_nobody_can_go_on_with_them() {
-        let due = |written, fate, now| left(written).due(fate, Timestamp::default().after(HOUR * now));
+        let due = |written, fate, now| left(written).due(fate, Timestamp::default().after(HOUR * now), None);
+        let decided = |now| left(Some(HOUR)).due(Fate::Open, Timestamp::default().after(HOUR * now), Some(HOUR));
+        assert_eq!(decided(22), Due::Wait, "the same put may go on");
+        assert_eq!(decided(24), Due::Abandon, "such a write never comes");
         assert_eq!(due(None, Fate::Open, 22), Due::Wait);
         assert_eq!(due(None, Fate::Open, 24), Due::Abandon);
         assert_eq!(due(Some(HOUR), Fate::Lost, 2), Due::Abandon);

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::write::{self, Slot, Slots, Write};
-use super::{Entry, Finality, Ledger, LedgerError, MAX_HISTORY_LEN, MAX_PAGE_LEN, Page, Written};
+use super::{DECIDED, Entry, Finality, Ledger, LedgerError, MAX_HISTORY_LEN, MAX_PAGE_LEN, Page, Written};
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Rt};
 
@@ -131,6 +132,10 @@ impl Ledger for MemoryLedger {
 
     fn wait(&self, written: Written, _: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move { self.state().slot(written.file_id)?.shows(written) })
+    }
+
+    fn decides_within(&self) -> Option<Duration> {
+        Some(DECIDED)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {

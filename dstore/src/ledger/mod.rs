@@ -8,6 +8,7 @@ mod memory;
 mod write;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::BoxError;
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
@@ -19,6 +20,9 @@ pub use memory::MemoryLedger;
 
 /// The most versions that [`Ledger::history`] returns: the newest ones.
 pub const MAX_HISTORY_LEN: usize = 4096;
+
+/// A write to a ledger of this machine has been taken, or never is, after so long: no process waits that long for its turn.
+const DECIDED: Duration = Duration::from_secs(600);
 
 /// The most files in one page of [`Ledger::list`].
 pub const MAX_PAGE_LEN: usize = 256;
@@ -212,6 +216,12 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Unknown` when that could not be found out.
     fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// How long after a write was begun it may still take effect, though nobody was told: after that what is not there never
+    /// comes. `None`: nobody can say; what such a write names is then left to its leases.
+    fn decides_within(&self) -> Option<Duration> {
+        None
+    }
 
     /// Ready when the ledger can be used.
     ///

@@ -9,6 +9,7 @@ mod table;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -18,7 +19,7 @@ use self::file::LedgerFile;
 pub use self::restore::Restored;
 use self::table::Tables;
 use super::write::{Slots, Write};
-use super::{Entry, Finality, Ledger, LedgerError, Page, Written};
+use super::{DECIDED, Entry, Finality, Ledger, LedgerError, Page, Written};
 use crate::error::Error;
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Rt};
@@ -156,6 +157,10 @@ impl Ledger for LocalLedger {
 
     fn wait(&self, written: Written, _: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(self.read(move |tables| tables.slot(written.file_id)?.shows(written)))
+    }
+
+    fn decides_within(&self) -> Option<Duration> {
+        Some(DECIDED)
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {

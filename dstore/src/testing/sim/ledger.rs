@@ -193,6 +193,10 @@ impl Ledger for SimLedger {
         self.call(Fate::Done, move |ledger| Box::pin(async move { ledger.wait(written, finality).await }))
     }
 
+    fn decides_within(&self) -> Option<Duration> {
+        self.ledger.decides_within()
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.call(Fate::Done, move |ledger| Box::pin(async move { ledger.health().await }))
     }
