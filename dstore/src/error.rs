@@ -118,6 +118,14 @@ pub enum Error {
         /// The cause.
         source: Option<BoxError>,
     },
+    /// The chain behind the ledger cannot be written, or not believed.
+    #[error("the ledger: {what}")]
+    Chain {
+        /// What kind of problem.
+        problem: ChainProblem,
+        /// What is wrong, and what to do.
+        what: String,
+    },
     /// The configuration cannot be used. The text names the setting and where to put it.
     #[error("{what}")]
     Config {
@@ -183,6 +191,26 @@ pub enum PeerProblem {
     /// It failed inside.
     #[error("had an internal failure")]
     Failed,
+}
+
+/// What is wrong with a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChainProblem {
+    /// The owner's account cannot pay for the write.
+    InsufficientFunds,
+    /// A write costs more than the configuration allows.
+    FeeTooHigh,
+    /// The provider serves another chain than the one configured.
+    WrongChain,
+    /// No contract is at the address, or another one.
+    WrongContract,
+    /// Its blocks are not numbered as the contract numbers them.
+    UnsupportedChain,
+    /// Providers contradict each other.
+    RpcDisagree,
+    /// Anything else.
+    Other,
 }
 
 /// A shard or node that could not be used, as listed in errors and warnings.
@@ -283,6 +311,13 @@ impl Error {
                 _ => "internal",
             },
             Self::Internal { .. } => "internal",
+            Self::Chain { problem, .. } => match problem {
+                ChainProblem::InsufficientFunds => "insufficient_funds",
+                ChainProblem::FeeTooHigh => "fee_too_high",
+                ChainProblem::WrongChain => "wrong_chain",
+                ChainProblem::WrongContract => "wrong_contract",
+                ChainProblem::UnsupportedChain | ChainProblem::RpcDisagree | ChainProblem::Other => "chain",
+            },
             Self::Peer { problem, .. } => match problem {
                 PeerProblem::Timeout(_) => "timeout",
                 PeerProblem::Busy => "busy",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::copy::RecordCopy;
-use crate::error::{Error, PeerProblem, Result};
+use crate::error::{ChainProblem, Error, PeerProblem, Result};
 use crate::id::{FileId, PathSalt};
 use crate::ledger::{Entry, EventKind, Finality, LedgerError, Written, file_id};
 use crate::manifest::{Manifest, RecordPlace, open_record, seal_record};
@@ -136,7 +136,7 @@ impl Slot {
             let history = history.map_err(|error| Refused::Unknown(self.unknown(error)))?;
             let ours = history.iter().find(|entry| entry.version == expected + 1 && is_ours(entry));
             if let Some(entry) = ours {
-                return Ok(Written { file_id: self.file_id, version: entry.version });
+                return Ok(Written::new(self.file_id, entry.version, &entry.record));
             }
             if history.iter().all(|entry| entry.version > expected + 1) {
                 let what = "the ledger no longer tells what came of the write".to_owned();
@@ -145,7 +145,7 @@ impl Slot {
         }
         match now {
             Some(entry) if entry.version == expected.wrapping_add(1) && is_ours(&entry) => {
-                Ok(Written { file_id: self.file_id, version: entry.version })
+                Ok(Written::new(self.file_id, entry.version, &entry.record))
             }
             _ if actual != expected => {
                 Err(Refused::Never(Error::VersionConflict { path: self.path.to_string(), expected, actual }))
@@ -182,7 +182,13 @@ pub(super) fn ledger_failed(error: LedgerError, path: Option<&FilePath>) -> Erro
             Error::TooLarge { what: "the version of this file", size: 1 << 32, limit: u64::from(u32::MAX) }
         }
         LedgerError::Damaged { .. } => Error::Integrity { what: "the ledger" },
-        LedgerError::Unknown { .. } => Error::UnknownOutcome { path, source: Some(Box::new(error)) },
+        LedgerError::Chain { problem, what } => Error::Chain { problem, what },
+        LedgerError::RecordMissing { .. } | LedgerError::Stale { .. } => {
+            Error::Chain { problem: ChainProblem::Other, what: error.to_string() }
+        }
+        LedgerError::Unknown { .. } | LedgerError::Reorged => {
+            Error::UnknownOutcome { path, source: Some(Box::new(error)) }
+        }
         LedgerError::Unavailable { ref what, .. } => Error::Peer {
             peer: format!("the ledger ({what})"),
             problem: PeerProblem::Unavailable,

@@ -130,6 +130,10 @@ impl Ledger for MemoryLedger {
         Box::pin(async move { Ok(self.page(owner, cursor)) })
     }
 
+    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
+        Box::pin(async move { Ok(self.state().slot(written.file_id)?.settled(written)) })
+    }
+
     fn wait(&self, written: Written, _: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move { self.state().slot(written.file_id)?.shows(written) })
     }

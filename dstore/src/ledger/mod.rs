@@ -10,7 +10,7 @@ mod write;
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, ChainProblem};
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Timestamp};
 
@@ -85,10 +85,56 @@ pub struct Written {
     pub file_id: FileId,
     /// Its new version: the expected one plus 1.
     pub version: u32,
+    /// BLAKE3 of the record, which is empty after a removal: on a chain, another write may take this one's place.
+    pub record_hash: [u8; 32],
+}
+
+impl Written {
+    /// The write that made `version` of a file with this record.
+    #[must_use]
+    pub fn new(file_id: FileId, version: u32, record: &[u8]) -> Self {
+        Self { file_id, version, record_hash: *blake3::hash(record).as_bytes() }
+    }
+}
+
+/// What a write would cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cost {
+    /// Units of gas.
+    pub gas: u64,
+    /// Its price at the fees of now, wei.
+    pub wei: u128,
+    /// The most that this ledger's configuration would pay, wei.
+    pub max_wei: u128,
+}
+
+impl Cost {
+    /// So much gas, for so much, and at most for so much.
+    #[must_use]
+    pub const fn new(gas: u64, wei: u128, max_wei: u128) -> Self {
+        Self { gas, wei, max_wei }
+    }
+}
+
+/// Says that a put is on its way while it is held: a ledger that takes many writes at once need not wait for others
+/// when all that are on their way have arrived.
+#[derive(Debug, Clone, Default)]
+pub struct Coming {
+    /// Counted, never looked at.
+    _all: Option<std::sync::Arc<()>>,
+}
+
+impl Coming {
+    /// One more of those that share `all`.
+    #[must_use]
+    pub fn new(all: &std::sync::Arc<()>) -> Self {
+        Self { _all: Some(all.clone()) }
+    }
 }
 
 /// How settled a write must be for [`Ledger::wait`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finality {
     /// The ledger shows it.
     Included,
@@ -138,6 +184,33 @@ pub enum LedgerError {
         what: String,
         /// The cause.
         source: Option<BoxError>,
+    },
+    /// The ledger has this version of the file, and does not give its record out: nodes may have a copy.
+    #[error("the ledger has version {version} of this file, and does not give its record out")]
+    RecordMissing {
+        /// The newest version.
+        version: u32,
+        /// What made it.
+        kind: EventKind,
+    },
+    /// The ledger shows an older version than it has shown before.
+    #[error("the ledger shows version {version} of this file, and has shown {seen} before")]
+    Stale {
+        /// What it shows now.
+        version: u32,
+        /// What it has shown.
+        seen: u32,
+    },
+    /// The chain took the write and then went on without it: it can be written again as it was.
+    #[error("the chain went on without this write")]
+    Reorged,
+    /// What only a ledger on a chain refuses; a write did not take effect.
+    #[error("{what}")]
+    Chain {
+        /// What kind of problem.
+        problem: ChainProblem,
+        /// What is wrong, and what to do.
+        what: String,
     },
     /// The ledger's own data is damaged or of another format.
     #[error("the ledger's data cannot be used: {what}")]
@@ -193,7 +266,7 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// The newest version of a file, live or removed; `None` if it never existed.
     ///
     /// # Errors
-    /// `Unavailable`, `Damaged`.
+    /// `Unavailable`, `Damaged`; on a chain also `RecordMissing`, `Stale` and `Chain`.
     fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>>;
 
     /// Every version of a file, newest first; empty if it never existed.
@@ -211,16 +284,43 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Damaged`.
     fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>>;
 
+    /// How settled `written` is now, also when a later version has replaced it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Damaged`; `VersionConflict` when another write has taken its place.
+    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>>;
+
     /// Ready when `written` is as settled as `finality` asks.
     ///
     /// # Errors
-    /// `Unknown` when that could not be found out.
+    /// `Unknown` when that could not be found out; on a chain `Reorged` when it is no longer there, and
+    /// `VersionConflict` when another write has taken its place.
     fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// How long after a write was begun it may still take effect, though nobody was told: after that what is not there never
     /// comes. `None`: nobody can say; what such a write names is then left to its leases.
     fn decides_within(&self) -> Option<Duration> {
         None
+    }
+
+    /// To be held by a put until its record is written.
+    fn coming(&self) -> Coming {
+        Coming::default()
+    }
+
+    /// What a put of a record of `len` bytes would cost; `None` where writing costs nothing.
+    ///
+    /// # Errors
+    /// What a write would fail with.
+    fn cost(
+        &self,
+        owner: OwnerId,
+        salt: PathSalt,
+        expected: u32,
+        len: usize,
+    ) -> BoxFuture<'_, Result<Option<Cost>, LedgerError>> {
+        let _ = (owner, salt, expected, len);
+        Box::pin(async { Ok(None) })
     }
 
     /// Ready when the ledger can be used.

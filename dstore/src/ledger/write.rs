@@ -2,7 +2,7 @@
 //!
 //! Pure: a ledger answers [`Slots`], stores the entries that come back, and nothing else decides what is allowed.
 
-use super::{Entry, EventKind, LedgerError, MAX_RECORD_LEN, Written, file_id};
+use super::{Entry, EventKind, Finality, LedgerError, MAX_RECORD_LEN, Written, file_id};
 use crate::id::{FileId, OwnerId, PathSalt};
 use crate::rt::Timestamp;
 
@@ -92,11 +92,16 @@ impl Write {
 /// The answer to a write that added `entries`: that of the file written last, which a rename leaves at its new path.
 pub(super) fn answer(entries: &[Entry]) -> Written {
     let last = entries.last().expect("every write adds at least one entry");
-    Written { file_id: last.file_id, version: last.version }
+    Written::new(last.file_id, last.version, &last.record)
 }
 
 impl Slot {
-    /// What `wait` answers where a write that returned is final at once.
+    /// How settled a write is where one that returned is final at once.
+    pub(super) fn settled(self, written: Written) -> Option<Finality> {
+        (self.version >= written.version).then_some(Finality::Final)
+    }
+
+    /// What `wait` answers there.
     pub(super) fn shows(self, written: Written) -> Result<(), LedgerError> {
         if self.version >= written.version {
             return Ok(());

@@ -109,6 +109,10 @@ impl<L: Ledger> Ledger for BrokenLedger<L> {
         self.ledger.list(owner, cursor)
     }
 
+    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
+        self.ledger.settled(written)
+    }
+
     fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.ledger.wait(written, finality)
     }

@@ -155,6 +155,10 @@ impl Ledger for LocalLedger {
         Box::pin(self.read(move |tables| Ok(tables.page(owner, cursor)?)))
     }
 
+    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
+        Box::pin(self.read(move |tables| Ok(tables.slot(written.file_id)?.settled(written))))
+    }
+
     fn wait(&self, written: Written, _: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(self.read(move |tables| tables.slot(written.file_id)?.shows(written)))
     }

@@ -189,6 +189,10 @@ impl Ledger for SimLedger {
         self.call(Fate::Done, move |ledger| Box::pin(async move { ledger.list(owner, cursor).await }))
     }
 
+    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
+        self.call(Fate::Done, move |ledger| Box::pin(async move { ledger.settled(written).await }))
+    }
+
     fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.call(Fate::Done, move |ledger| Box::pin(async move { ledger.wait(written, finality).await }))
     }
