@@ -125,6 +125,8 @@ contract FileLedger is IFileLedger {
     }
 
     function _next(bytes32 fileId, uint256 slot, uint32 expectedVersion) private pure returns (uint32) {
+        // The bits above those of the version are the owner's: the cast drops them.
+        // forge-lint: disable-next-line(unsafe-typecast)
         uint32 actual = uint32(slot >> 64);
         if (actual != expectedVersion) revert VersionConflict(fileId, expectedVersion, actual);
         if (actual == type(uint32).max) revert Exhausted(fileId);
@@ -133,6 +135,8 @@ contract FileLedger is IFileLedger {
 
     /// A slot of 0 has kind 0 too, but no owner.
     function _isLive(uint256 slot) private pure returns (bool) {
+        // The kind is the low 8 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
         uint8 kind = uint8(slot);
         return slot != 0 && (kind == uint8(EventKind.Put) || kind == uint8(EventKind.RenamedHere));
     }
