@@ -137,7 +137,11 @@ impl FromStr for RpcUrl {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        if host.is_empty() || !host.bytes().all(is_plain) || text.len() > 2048 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if host.is_empty()
+            || !host.bytes().all(is_plain)
+            || text.len() > 2048
+            || !text.bytes().all(|b| b.is_ascii_graphic())
+        {
             return Err("an RPC address is like https://host/path".to_owned());
         }
         Ok(Self { url: Zeroizing::new(text.to_owned()), host: host.to_owned() })
@@ -288,7 +292,8 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_without_showing_it() {
-        for text in ["", "rpc.example/hunter2", "ftp://hunter2", "https://", "https:///hunter2", "http://ho st/hunter2"] {
+        for text in ["", "rpc.example/hunter2", "ftp://hunter2", "https://", "https:///hunter2", "http://ho st/hunter2"]
+        {
             let error = text.parse::<RpcUrl>().expect_err(text);
             assert!(!error.contains("hunter2"), "{error}");
         }
