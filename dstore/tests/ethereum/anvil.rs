@@ -46,7 +46,8 @@ impl Anvil {
     /// Asks the chain itself, past every fault.
     pub(crate) fn ask(&self, method: &str, params: &Value) -> Value {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let mut answer = ureq::post(&self.url).send(body.to_string()).expect("anvil answers");
+        let asked = ureq::post(&self.url).header("content-type", "application/json").send(body.to_string());
+        let mut answer = asked.expect("anvil answers");
         let answer: Value = serde_json::from_slice(&answer.body_mut().read_to_vec().expect("a body")).expect("JSON");
         assert!(answer.get("error").is_none(), "{method}: {answer}");
         answer["result"].clone()
@@ -55,6 +56,25 @@ impl Anvil {
     /// Gives an account so much ether.
     pub(crate) fn fund(&self, address: &str, wei: u128) {
         self.ask("anvil_setBalance", &json!([address, format!("{wei:#x}")]));
+    }
+
+    /// From now on blocks are made when the test says so.
+    pub(crate) fn mine_on_demand(&self) {
+        self.ask("evm_setAutomine", &json!([false]));
+    }
+
+    /// Ready when so many transactions wait for a block.
+    pub(crate) async fn await_waiting(&self, count: u64) {
+        let waiting = || self.ask("txpool_status", &json!([]))["pending"].as_str().map(str::to_owned);
+        while waiting().and_then(|text| u64::from_str_radix(&text[2..], 16).ok()) != Some(count) {
+            futures_lite::future::yield_now().await;
+        }
+    }
+
+    /// How many transactions of an account are in blocks.
+    pub(crate) fn sent(&self, address: &str) -> u64 {
+        let count = self.ask("eth_getTransactionCount", &json!([address, "latest"]));
+        u64::from_str_radix(&count.as_str().expect("a number")[2..], 16).expect("a number")
     }
 
     /// Makes so many blocks.

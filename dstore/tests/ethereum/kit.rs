@@ -12,15 +12,28 @@ pub(crate) fn owner() -> Owner {
     Owner::parse(RICH).expect("a key")
 }
 
+pub(crate) fn id() -> OwnerId {
+    owner().id()
+}
+
+pub(crate) fn address(owner: &Owner) -> String {
+    format!("0x{}", owner.id())
+}
+
 /// Another account with ether.
 pub(crate) fn stranger(anvil: &Anvil) -> Owner {
     let stranger = Owner::from_secret(&[7; 32]).expect("a key");
-    anvil.fund(&format!("0x{}", stranger.id()), 10_u128.pow(20));
+    anvil.fund(&address(&stranger), 10_u128.pow(20));
     stranger
 }
 
 pub(crate) fn config(url: &str) -> EthereumConfig {
-    EthereumConfig::new(Chain::LOCAL, vec![url.parse().expect("an address")]).expect("a config")
+    through(Chain::LOCAL, &[url])
+}
+
+pub(crate) fn through(chain: Chain, urls: &[&str]) -> EthereumConfig {
+    let urls = urls.iter().map(|url| url.parse().expect("an address")).collect();
+    EthereumConfig::new(chain, urls).expect("a config")
 }
 
 /// The contract, deployed by the first account.
@@ -28,14 +41,10 @@ pub(crate) fn deploy(anvil: &Anvil) -> ContractId {
     block_on(EthereumAccount::new(config(&anvil.url), &owner()).deploy()).expect("deployed").contract
 }
 
-pub(crate) fn ledger(anvil: &Anvil, contract: ContractId) -> EthereumLedger {
-    EthereumAccount::new(config(&anvil.url), &owner()).ledger(contract)
+pub(crate) fn ledger(config: EthereumConfig, contract: ContractId) -> EthereumLedger {
+    EthereumAccount::new(config, &owner()).ledger(contract)
 }
 
 pub(crate) fn salt(n: u8) -> PathSalt {
     PathSalt::new([n; 32])
-}
-
-pub(crate) fn id() -> OwnerId {
-    owner().id()
 }

@@ -3,5 +3,10 @@
 #![cfg(feature = "ethereum")]
 
 mod anvil;
+mod faults;
 mod kit;
+mod model;
+mod proxy;
+mod reorg;
 mod rules;
+mod sending;

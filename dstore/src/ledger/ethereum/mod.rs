@@ -76,7 +76,7 @@ impl EthereumLedger {
     /// [`LedgerError::Unavailable`]; [`LedgerError::Chain`] when chain or code are not those configured and known.
     pub async fn contract(&self) -> Result<ContractInfo, LedgerError> {
         let (head, writes) = self.reader.writes(self.writer.sender.owner).await?;
-        let heads = self.reader.rpc.all(|provider| provider.get_block_number()).await;
+        let heads = self.reader.rpc.every(|provider| provider.get_block_number()).await;
         let providers = heads.into_iter().map(|(host, number)| {
             (host.to_owned(), number.map(|number| number.as_u64()).map_err(|error| error.to_string()))
         });

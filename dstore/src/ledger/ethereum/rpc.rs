@@ -2,7 +2,7 @@
 //!
 //! Invariant: no provider of another chain is ever believed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_lock::OnceCell;
@@ -18,6 +18,8 @@ use crate::rt::{Rt, Timestamp};
 
 /// Blocks by which providers may differ; one that is further behind is left out while another one is not.
 const MAX_LAG: u64 = 16;
+/// For how long one that did not answer is left out while another one answers.
+const REST: Duration = Duration::from_secs(30);
 /// How often heads that differ are looked at again.
 const TRIES: usize = 5;
 
@@ -36,6 +38,8 @@ pub(super) struct Node {
     pub(super) host: String,
     provider: Provider<Http>,
     chain: OnceCell<()>,
+    /// Until when it is left out, milliseconds of uptime.
+    rests_until: AtomicU64,
 }
 
 /// A block at which all providers that answer agree.
@@ -63,17 +67,37 @@ impl Node {
     }
 }
 
+impl Node {
+    fn rests(&self, now: Duration) -> bool {
+        now < Duration::from_millis(self.rests_until.load(Ordering::Relaxed))
+    }
+
+    fn rest(&self, now: Duration) {
+        let until = u64::try_from((now + REST).as_millis()).unwrap_or(u64::MAX);
+        self.rests_until.store(until, Ordering::Relaxed);
+    }
+}
+
 impl Rpc {
     pub(super) fn new(config: EthereumConfig) -> Self {
         let node = |url: &super::chain::RpcUrl| {
             let http = Http::new(url.clone(), config.timeout, config.rt.clone());
-            Node { host: url.host().to_owned(), provider: Provider::new(http), chain: OnceCell::new() }
+            Node {
+                host: url.host().to_owned(),
+                provider: Provider::new(http),
+                chain: OnceCell::new(),
+                rests_until: AtomicU64::new(0),
+            }
         };
         Self { nodes: config.urls.iter().map(node).collect(), last: AtomicUsize::new(0), config }
     }
 
     pub(super) fn rt(&self) -> &Rt {
         &self.config.rt
+    }
+
+    fn now(&self) -> Duration {
+        self.rt().uptime()
     }
 
     pub(super) fn chain_id(&self) -> u64 {
@@ -93,11 +117,14 @@ impl Rpc {
     {
         let first = self.last.load(Ordering::Relaxed);
         let mut told = Vec::new();
-        for at in (0..self.nodes.len()).map(|n| (first + n) % self.nodes.len()) {
+        let mut order: Vec<usize> = (0..self.nodes.len()).map(|n| (first + n) % self.nodes.len()).collect();
+        order.sort_by_key(|at| self.nodes[*at].rests(self.now()));
+        for at in order {
             let node = &self.nodes[at];
             let provider = match node.provider(self.chain_id()).await {
                 Ok(provider) => provider,
                 Err(LedgerError::Unavailable { what, .. }) => {
+                    node.rest(self.now());
                     told.push(what);
                     continue;
                 }
@@ -106,6 +133,7 @@ impl Rpc {
             match ask(provider).await {
                 Err(error) if error_response(&error).is_none_or(|refused| is_overload(&refused.message)) => {
                     tracing::warn!(provider = %node.host, %error, "an RPC provider did not answer");
+                    node.rest(self.now());
                     told.push(format!("{}: {}", node.host, text(&error)));
                 }
                 answer => {
@@ -125,7 +153,7 @@ impl Rpc {
         self.any(ask).await?.map_err(|error| failed("the RPC provider", &error))
     }
 
-    /// What every provider answers, beside its host.
+    /// What every provider answers, beside its host, but for those that did not answer lately while others do.
     pub(super) async fn all<'a, T, F>(
         &'a self,
         ask: impl Fn(&'a Provider<Http>) -> F,
@@ -133,12 +161,44 @@ impl Rpc {
     where
         F: Future<Output = Asked<T>>,
     {
+        let awake: Vec<&Node> = self.nodes.iter().filter(|node| !node.rests(self.now())).collect();
+        self.each(if awake.is_empty() { self.nodes.iter().collect() } else { awake }, ask).await
+    }
+
+    /// What every provider answers, beside its host.
+    pub(super) async fn every<'a, T, F>(
+        &'a self,
+        ask: impl Fn(&'a Provider<Http>) -> F,
+    ) -> Vec<(&'a str, Result<T, LedgerError>)>
+    where
+        F: Future<Output = Asked<T>>,
+    {
+        self.each(self.nodes.iter().collect(), ask).await
+    }
+
+    async fn each<'a, T, F>(
+        &'a self,
+        nodes: Vec<&'a Node>,
+        ask: impl Fn(&'a Provider<Http>) -> F,
+    ) -> Vec<(&'a str, Result<T, LedgerError>)>
+    where
+        F: Future<Output = Asked<T>>,
+    {
         let ask = &ask;
-        let asked = self.nodes.iter().map(|node| async move {
+        let asked = nodes.into_iter().map(|node| async move {
             let answer = match node.provider(self.chain_id()).await {
-                Ok(provider) => ask(provider).await.map_err(|error| failed(&node.host, &error)),
-                Err(error) => Err(error),
+                Ok(provider) => ask(provider).await.map_err(|error| (error_response(&error).is_some(), error)),
+                Err(error) => {
+                    node.rest(self.now());
+                    return (&node.host[..], Err(error));
+                }
             };
+            let answer = answer.map_err(|(is_refusal, error)| {
+                if !is_refusal {
+                    node.rest(self.now());
+                }
+                failed(&node.host, &error)
+            });
             (&node.host[..], answer)
         });
         join_all(asked).await

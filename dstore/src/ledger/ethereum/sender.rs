@@ -157,13 +157,18 @@ impl Sender {
             let request = self.request(to, data).nonce(nonce).gas(limit(gas));
             let request = request.max_fee_per_gas(fees.max).max_priority_fee_per_gas(fees.tip);
             let (raw, hash) = self.sign(&request);
-            match self.broadcast(&raw).await? {
-                Broadcast::Accepted => {
-                    turn.note(nonce, hash).await;
-                    tracing::debug!(nonce, tx = ?hash, "a transaction was sent");
-                    return Ok(Sent { request, nonce, hashes: vec![hash], raw });
+            let is_sent = match self.broadcast(&raw).await? {
+                Broadcast::Accepted => true,
+                // An answer that was lost: it may be this very transaction that took the nonce.
+                Broadcast::NonceTaken(why) => {
+                    told = why;
+                    self.is_known(hash).await?
                 }
-                Broadcast::NonceTaken(why) => told = why,
+            };
+            if is_sent {
+                turn.note(nonce, hash).await;
+                tracing::debug!(nonce, tx = ?hash, "a transaction was sent");
+                return Ok(Sent { request, nonce, hashes: vec![hash], raw });
             }
         }
         let what = format!("other programs that use this account keep taking its turn ({told}): try again later");
@@ -191,8 +196,11 @@ impl Sender {
         let counted = self.rpc.get(|provider| provider.get_transaction_count(address, Some(PENDING.into()))).await?;
         let counted = u64::try_from(counted).unwrap_or(u64::MAX);
         let Some((last, hash)) = turn.last.filter(|(last, _)| *last >= counted) else { return Ok(counted) };
-        let known = self.rpc.get(|provider| provider.get_transaction(hash)).await?;
-        Ok(if known.is_some() { last + 1 } else { counted })
+        Ok(if self.is_known(hash).await? { last + 1 } else { counted })
+    }
+
+    async fn is_known(&self, hash: H256) -> Result<bool, LedgerError> {
+        Ok(self.rpc.get(|provider| provider.get_transaction(hash)).await?.is_some())
     }
 
     fn sign(&self, request: &Eip1559TransactionRequest) -> (Bytes, H256) {
@@ -228,12 +236,15 @@ impl Sender {
         }
         match refused {
             Some(message) if is_nonce(&message) => Ok(Broadcast::NonceTaken(plain(&message))),
-            Some(message) if message.to_ascii_lowercase().contains("insufficient funds") => {
+            // Whoever did not answer may have taken it.
+            Some(message) if silent.is_empty() && message.to_ascii_lowercase().contains("insufficient funds") => {
                 let what = format!("account 0x{} cannot pay for this write: {}", self.owner, plain(&message));
                 Err(LedgerError::Chain { problem: ChainProblem::InsufficientFunds, what })
             }
-            Some(message) => Err(unusable(format!("the RPC provider refuses the transaction: {}", plain(&message)))),
-            None => Err(LedgerError::Unknown {
+            Some(message) if silent.is_empty() => {
+                Err(unusable(format!("the RPC provider refuses the transaction: {}", plain(&message))))
+            }
+            _ => Err(LedgerError::Unknown {
                 what: format!("the transaction was sent, and nobody said whether it arrived: {}", silent.join("; ")),
                 source: None,
             }),

@@ -1,0 +1,296 @@
+//! Providers that fail: each failure is its own clear error, within bounds, and nothing is lost or done twice.
+
+use std::time::Duration;
+
+use dstore::error::{ChainProblem, Error};
+use dstore::id::ContractId;
+use dstore::ledger::{Chain, EthereumConfig, EventKind, Ledger, LedgerError, file_id};
+use futures_lite::future::block_on;
+use serde_json::{Value, json};
+
+use crate::anvil::Anvil;
+use crate::kit::{address, config, deploy, id, ledger, owner, salt, through};
+use crate::proxy::{Call, Fault, Proxy};
+
+/// A chain with one file, at its second version, and a provider before it.
+struct Stage {
+    anvil: Anvil,
+    contract: ContractId,
+    proxy: Proxy,
+}
+
+fn stage() -> Stage {
+    let anvil = Anvil::start();
+    let contract = deploy(&anvil);
+    let ledger = ledger(config(&anvil.url), contract);
+    block_on(async {
+        ledger.put(id(), salt(1), 0, vec![1; 640]).await.expect("written");
+        ledger.put(id(), salt(1), 1, vec![2; 640]).await.expect("written");
+    });
+    let proxy = Proxy::honest(&anvil);
+    Stage { anvil, contract, proxy }
+}
+
+impl Stage {
+    fn config(&self) -> EthereumConfig {
+        config(&self.proxy.url)
+    }
+
+    fn get(&self, config: EthereumConfig) -> Result<Vec<u8>, LedgerError> {
+        let got = block_on(ledger(config, self.contract).get(file_id(id(), salt(1))));
+        got.map(|entry| entry.expect("it is there").record)
+    }
+
+    /// What reading says when the provider obeys this, and whether it is read once the provider works again.
+    fn refusal(&self, config: EthereumConfig, rule: impl FnMut(&Call) -> Fault + Send + 'static) -> String {
+        self.proxy.obey(rule);
+        let error = self.get(config).expect_err("it fails");
+        self.proxy.obey(|_| Fault::None);
+        assert_eq!(self.get(self.config()).expect("it works again"), vec![2; 640]);
+        let text = error.to_string();
+        assert!(!text.contains("/v2/"), "{text}");
+        let public = error.about("x");
+        assert!(matches!(public, Error::Peer { .. } | Error::Chain { .. }), "{public:?}");
+        text
+    }
+}
+
+#[test]
+fn a_provider_that_is_busy_is_asked_again() {
+    let stage = stage();
+    for status in [429, 503] {
+        let mut refused = 0;
+        stage.proxy.obey(move |_| {
+            refused += 1;
+            if refused % 3 == 0 { Fault::None } else { Fault::Status(status) }
+        });
+        assert_eq!(stage.get(stage.config()).expect("read"), vec![2; 640]);
+    }
+}
+
+#[test]
+fn a_provider_that_stays_busy_is_named_with_what_it_says() {
+    let stage = stage();
+    let text = stage.refusal(stage.config(), |_| Fault::Status(429));
+    assert!(text.contains("127.0.0.1") && text.contains("429"), "{text}");
+}
+
+#[test]
+fn a_provider_that_answers_garbage_is_named() {
+    let stage = stage();
+    for garbage in [&b"<html>hello</html>"[..], b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}", b"[]", b""] {
+        let text = stage.refusal(stage.config(), |_| Fault::Raw(garbage.to_vec()));
+        assert!(text.contains("not JSON-RPC"), "{text}");
+    }
+    let call = |call: &Call| match &call.method[..] {
+        "eth_call" => Fault::Changed(|_| json!("0x1234")),
+        _ => Fault::None,
+    };
+    let text = stage.refusal(stage.config(), call);
+    assert!(text.contains("contracts see other block numbers") || text.contains("something else"), "{text}");
+}
+
+#[test]
+fn an_answer_of_ten_megabytes_is_not_read() {
+    let stage = stage();
+    let text = stage.refusal(stage.config(), |_| Fault::Raw(vec![b' '; 10 << 20]));
+    assert!(text.contains("longer than 8 MiB"), "{text}");
+}
+
+#[test]
+fn a_provider_that_says_nothing_is_given_up_in_time() {
+    let stage = stage();
+    let quick = || stage.config().timeout(Duration::from_secs(1));
+    let text = stage.refusal(quick(), |_| Fault::Silence);
+    assert!(text.contains("did not answer in time"), "{text}");
+    let text = stage.refusal(quick(), |_| Fault::Closed);
+    assert!(text.contains("127.0.0.1"), "{text}");
+}
+
+#[test]
+fn a_provider_whose_newest_block_is_old_is_not_believed() {
+    let stage = stage();
+    let public = through(Chain::with_id(31337), &[&stage.proxy.url]).poll(Duration::from_millis(10));
+    let text = stage.refusal(public, |call| match &call.method[..] {
+        "eth_getBlockByNumber" => Fault::Changed(|mut block| {
+            block["timestamp"] = json!("0x5f000000");
+            block
+        }),
+        _ => Fault::None,
+    });
+    assert!(text.contains("newest block is") && text.contains("use another one"), "{text}");
+}
+
+#[test]
+fn a_provider_of_another_chain_is_never_believed() {
+    let stage = stage();
+    let other = through(Chain::with_id(5), &[&stage.proxy.url]);
+    let error = stage.get(other).expect_err("another chain").about("x");
+    assert_eq!(error.code(), "wrong_chain");
+    assert!(error.to_string().contains("serves chain 31337, not 5"), "{error}");
+}
+
+#[test]
+fn an_address_without_the_contract_is_told_from_one_with_another() {
+    let stage = stage();
+    let nothing = ContractId::new([9; 20]);
+    let error = block_on(ledger(stage.config(), nothing).health()).expect_err("nothing is there").about("");
+    assert_eq!(error.code(), "wrong_contract");
+    assert!(error.to_string().contains("no contract"), "{error}");
+
+    stage.anvil.ask("anvil_setCode", &json!([format!("0x{nothing}"), "0x6001600101"]));
+    let error = block_on(ledger(stage.config(), nothing).put(id(), salt(1), 0, vec![1])).expect_err("another code");
+    let error = error.about("");
+    assert_eq!(error.code(), "wrong_contract");
+    assert!(error.to_string().contains("another one"), "{error}");
+}
+
+#[test]
+fn providers_that_contradict_each_other_are_both_named() {
+    let stage = stage();
+    let liar = Proxy::new(&stage.anvil, |call| match (&call.method[..], &call.params[0]["to"]) {
+        // An older state of the same file.
+        ("eth_call", Value::String(_)) => Fault::Changed(|answer| {
+            let text = answer.as_str().expect("hex").to_owned();
+            json!(text.replacen("00000002", "00000001", 1))
+        }),
+        _ => Fault::None,
+    });
+    let both = through(Chain::LOCAL, &[&stage.proxy.url, &liar.url]);
+    let error = stage.get(both).expect_err("they differ").about("x");
+    assert!(matches!(error, Error::Chain { problem: ChainProblem::RpcDisagree, .. }), "{error:?}");
+    for url in [&stage.proxy.url, &liar.url] {
+        assert!(error.to_string().contains(&url[7..]), "{error}");
+    }
+}
+
+#[test]
+fn a_provider_that_is_gone_is_replaced_by_another() {
+    let stage = stage();
+    let gone = Proxy::new(&stage.anvil, |_| Fault::Closed);
+    let both = through(Chain::LOCAL, &[&gone.url, &stage.proxy.url]);
+    assert_eq!(stage.get(both.clone()).expect("read"), vec![2; 640]);
+    let ledger = ledger(both, stage.contract);
+    assert_eq!(block_on(ledger.put(id(), salt(2), 0, vec![3; 640])).expect("written").version, 1);
+    let asked = gone.count("eth_chainId");
+    assert_eq!(block_on(ledger.put(id(), salt(3), 0, vec![3; 640])).expect("written").version, 1);
+    assert_eq!(gone.count("eth_chainId"), asked, "it is left alone for a while");
+}
+
+#[test]
+fn a_provider_far_behind_is_left_out() {
+    let stage = stage();
+    stage.anvil.mine(40);
+    let behind = Proxy::new(&stage.anvil, |call| match &call.method[..] {
+        "eth_getBlockByNumber" => Fault::Changed(|mut block| {
+            block["number"] = json!("0x1");
+            block
+        }),
+        "eth_call" => Fault::Refusal("header not found"),
+        _ => Fault::None,
+    });
+    let both = through(Chain::LOCAL, &[&behind.url, &stage.proxy.url]);
+    assert_eq!(stage.get(both).expect("read"), vec![2; 640]);
+}
+
+#[test]
+fn a_record_that_no_provider_gives_out_is_missing_and_not_overlooked() {
+    let stage = stage();
+    let no_logs = |call: &Call| match &call.method[..] {
+        "eth_getLogs" => Fault::Changed(|_| json!([])),
+        _ => Fault::None,
+    };
+    stage.proxy.obey(no_logs);
+    let missing =
+        |error: &LedgerError| matches!(error, LedgerError::RecordMissing { version: 2, kind: EventKind::Put });
+    let error = stage.get(stage.config()).expect_err("it has no record");
+    assert!(missing(&error), "{error}");
+    let ledger = ledger(stage.config(), stage.contract);
+    assert!(block_on(ledger.history(file_id(id(), salt(1)))).is_err());
+    let error = block_on(ledger.list(id(), None)).expect_err("it has no records");
+    assert!(error.to_string().contains("records"), "{error}");
+
+    // Another provider that has them is enough.
+    let both = through(Chain::LOCAL, &[&stage.proxy.url, &stage.anvil.url]);
+    assert_eq!(stage.get(both.clone()).expect("read"), vec![2; 640]);
+    let ledger = crate::kit::ledger(both, stage.contract);
+    assert_eq!(block_on(ledger.list(id(), None)).expect("listed").entries.len(), 1);
+}
+
+#[test]
+fn a_provider_that_searches_one_block_only_lists_everything() {
+    let stage = stage();
+    let narrow = |call: &Call| {
+        let filter = &call.params[0];
+        let is_wide = call.method == "eth_getLogs" && filter["fromBlock"] != filter["toBlock"];
+        if is_wide { Fault::Refusal("query exceeds max block range 1") } else { Fault::None }
+    };
+    stage.anvil.mine(5);
+    block_on(ledger(config(&stage.anvil.url), stage.contract).put(id(), salt(2), 0, vec![3; 640])).expect("written");
+    stage.proxy.obey(narrow);
+    let ledger = ledger(stage.config(), stage.contract);
+    let page = block_on(ledger.list(id(), None)).expect("listed");
+    assert_eq!(page.entries.len(), 2);
+    let history = block_on(ledger.history(file_id(id(), salt(1)))).expect("read");
+    assert_eq!(history.iter().map(|entry| entry.version).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(history[1].record, vec![1; 640]);
+}
+
+#[test]
+fn a_provider_that_leaves_out_records_is_noticed() {
+    let stage = stage();
+    // The first of two is left out, also when one block is asked for.
+    stage.proxy.obey(|call| match &call.method[..] {
+        "eth_getLogs" => Fault::Changed(|logs| {
+            let logs = logs.as_array().expect("logs").iter();
+            Value::Array(
+                logs.filter(|log| log["data"].as_str().is_some_and(|data| data.contains("0202"))).cloned().collect(),
+            )
+        }),
+        _ => Fault::None,
+    });
+    let ledger = ledger(stage.config(), stage.contract);
+    let error = block_on(ledger.list(id(), None)).expect_err("one is missing");
+    assert!(error.to_string().contains("records"), "{error}");
+    assert!(block_on(ledger.history(file_id(id(), salt(1)))).is_err());
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_happens_once() {
+    let stage = stage();
+    let before = stage.anvil.sent(&address(&owner()));
+    let mut lost = false;
+    stage.proxy.obey(move |call| {
+        let is_first = call.method == "eth_sendRawTransaction" && !std::mem::replace(&mut lost, true);
+        if is_first { Fault::Lost } else { Fault::None }
+    });
+    let ledger = ledger(stage.config(), stage.contract);
+    let written = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect("written");
+    assert_eq!(written.version, 1);
+    assert_eq!(stage.anvil.sent(&address(&owner())), before + 1, "one transaction");
+}
+
+#[test]
+fn a_write_that_cannot_be_sent_says_that_nobody_knows() {
+    let stage = stage();
+    stage.proxy.obey(|call| if call.method == "eth_sendRawTransaction" { Fault::Closed } else { Fault::None });
+    let ledger = ledger(stage.config(), stage.contract);
+    let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("it cannot be sent");
+    assert!(matches!(error, LedgerError::Unknown { .. }), "{error}");
+    stage.proxy.obey(|_| Fault::None);
+    assert!(block_on(ledger.get(file_id(id(), salt(2)))).expect("asked").is_none());
+    assert_eq!(block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect("written").version, 1);
+}
+
+#[test]
+fn a_write_that_no_block_takes_in_time_may_still_come() {
+    let stage = stage();
+    stage.anvil.mine_on_demand();
+    let limit = Duration::from_millis(300);
+    let ledger = ledger(stage.config().inclusion_timeout(limit), stage.contract);
+    let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("no block");
+    assert!(matches!(&error, LedgerError::Unknown { what, .. } if what.contains("0x")), "{error}");
+    stage.anvil.mine(1);
+    let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("it has come");
+    assert!(matches!(error, LedgerError::VersionConflict { expected: 0, actual: 1 }), "{error}");
+}
