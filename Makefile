@@ -13,7 +13,7 @@ SUITES := check-fmt lint contracts tests doc-tests docs dependencies
 PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
 DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none
 
-.PHONY: help test $(SUITES) artifact deny advisories fmt demo bench fuzz
+.PHONY: help test $(SUITES) artifact sepolia deny advisories fmt demo bench fuzz
 
 help:
 	@echo 'make test   everything that is checked (cold: about 20 minutes on 2 cores)'
@@ -23,7 +23,8 @@ help:
 	@echo 'make fmt    format the code'
 	@echo 'make artifact  what clients embed of the contract, and its gas snapshot, after a change to it'
 	@echo 'Parts of make test: $(SUITES)'
-	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network)'
+	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network),'
+	@echo '                make sepolia (the rules of a ledger on a public chain; spends test ether)'
 
 # One after the other, whatever -j says: cargo locks the target folder, and lines of several suites would mix. All of
 # them, also when one fails.
@@ -68,6 +69,11 @@ docs:
 dependencies:
 	@if $(DEPENDENCIES) | grep -E '^tokio '; then echo 'dependencies: dstore must not need tokio' >&2; exit 1; fi
 	@echo "dependencies: $$($(DEPENDENCIES) | cut -d' ' -f1,2 | sort -u | wc -l) packages, none of them tokio"
+
+# Needs ETH_RPC_URL or ALCHEMY_API_KEY, and ETH_PRIVATE_KEY (docs/ethereum.md), here or in .env.
+sepolia:
+	@set -a; if [ -f .env ]; then . ./.env; fi; \
+	cargo test --locked -p dstore --features testing --test ethereum -- --ignored --nocapture on_a_public_chain
 
 # cargo install --locked cargo-deny
 deny:

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::anvil::Anvil;
-use crate::kit::salt;
-use crate::rules::{Both, both};
+use crate::kit::{config, deploy, owner, salt, stranger};
+use crate::rules::both;
 
 /// An operation; `off` is added to the version that is right.
 #[derive(Debug, Clone)]
@@ -78,7 +78,8 @@ async fn files(ledger: &dyn Ledger, owner: OwnerId) -> Vec<Vec<(u32, u8, u64, Ve
 #[test]
 fn the_contract_does_what_the_model_does() {
     let anvil = Anvil::start();
-    let chain: Both = both(&anvil);
+    let stranger = stranger(&anvil);
+    let chain = both(&config(&anvil.url), deploy(&anvil), &owner(), &stranger);
     let owners = [crate::kit::id(), chain.other.0];
     let model = MemoryLedger::new(Rt::default());
     // One chain for all cases: each goes on where the last one ended.

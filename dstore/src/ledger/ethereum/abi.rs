@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(revert(&conflict.concat()), expected);
         assert_eq!(revert(&[&keccak256("NotFound(bytes32)")[..4], &[0; 32]].concat()), Revert::NotFound);
         assert_eq!(revert(&[&keccak256("Exhausted(bytes32)")[..4], &[0; 32]].concat()), Revert::Exhausted);
-        for other in [&[][..], &[1, 2, 3], &conflict[0][..], &[9; 100]] {
+        for other in [&[][..], &[1, 2, 3], conflict[0], &[9; 100]] {
             assert_eq!(revert(other), Revert::Other);
         }
     }

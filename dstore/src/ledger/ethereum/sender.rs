@@ -452,6 +452,36 @@ mod tests {
         assert_eq!((ether(1), ether(1_234_567_890_000_000_000)), ("0".to_owned(), "1.234567".to_owned()));
     }
 
+    /// Made with eth-account 0.14.0 (Account.sign_transaction): a call and a deployment.
+    #[test]
+    fn transactions_are_signed_as_other_implementations_do() {
+        const KEY: &str = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318";
+        const CALL: &str = "02f89b83aa36a7078459682f00850737be76078301e24094f0109fc8df283027b6285cc889f5aa624eac1f55\
+            80ac11223344abababababababababababababababababababababababababababababababababababababababab\
+            c080a01f95e630bfbba0d03fbe99fc65fe7b7928eed5f84cc5e4c6be1196b4f7c6d20c\
+            a007312dfefff478497e5ab931abd2e99f926dbae799f757bc9bbda35fcaf22a0c";
+        const DEPLOYMENT: &str = "02f88783aa36a7808459682f00850737be76078301e2408080\
+            ac11223344abababababababababababababababababababababababababababababababababababababababab\
+            c001a0857768790d64b891e73fe16c3a280e5d1eca9dcbbb4401c27425e8acb4825c8e\
+            a03118ddbd72c27b68cbdb0baddbfa1f848a7080b5ca2b8c478c32ed41e7d164ed";
+        let key = crate::keys::Owner::parse(KEY).expect("a key").account_key();
+        let url = "http://127.0.0.1:1".parse().expect("an address");
+        let config = super::super::EthereumConfig::new(super::super::Chain::SEPOLIA, vec![url]).expect("a config");
+        let sender = Sender::new(Arc::new(Rpc::new(config)), key);
+        let data = Bytes::from([&[0x11, 0x22, 0x33, 0x44][..], &[0xAB; 40]].concat());
+        let to: Address = "0xF0109fC8DF283027b6285cc889F5aA624EaC1F55".parse().expect("an address");
+        let signed = |to, nonce: u64| {
+            let request = sender.request(to, &data).nonce(nonce).gas(123_456);
+            sender.sign(&request.max_fee_per_gas(31_000_000_007_u64).max_priority_fee_per_gas(1_500_000_000))
+        };
+        let (raw, hash) = signed(Some(to), 7);
+        assert_eq!(hex::encode(&raw), CALL);
+        assert_eq!(hex::encode(hash), "c96c800e1db9f7bf48c7c9b6ed0f022e7d1e4caacfbf6eeac5b70dc69ae3855b");
+        let (raw, hash) = signed(None, 0);
+        assert_eq!(hex::encode(&raw), DEPLOYMENT);
+        assert_eq!(hex::encode(hash), "11b0e6bda17d6c3bfe171d57b9cbd535c6771c39d32a2a7e6723969830519bc0");
+    }
+
     #[test]
     fn what_nodes_say_of_nonces_is_understood() {
         for message in ["nonce too low", "Nonce too low: next nonce 5", "replacement transaction underpriced"] {
