@@ -6,6 +6,9 @@ use dstore::error::{ChainProblem, Error};
 use dstore::id::ContractId;
 use dstore::ledger::{Chain, EthereumConfig, EventKind, Ledger, LedgerError, file_id};
 use futures_lite::future::block_on;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use crate::anvil::Anvil;
@@ -293,4 +296,45 @@ fn a_write_that_no_block_takes_in_time_may_still_come() {
     stage.anvil.mine(1);
     let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("it has come");
     assert!(matches!(error, LedgerError::VersionConflict { expected: 0, actual: 1 }), "{error}");
+}
+
+/// Numbers, lengths and texts that no honest provider sends: a refusal or the right version, and no panic.
+#[test]
+fn answers_that_are_changed_at_random_end_no_client() {
+    let stage = stage();
+    let mut runner = TestRunner::new_with_rng(
+        RunnerConfig { cases: 150, failure_persistence: None, max_shrink_iters: 0, ..RunnerConfig::default() },
+        TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+    );
+    let change =
+        (0..12_usize, any::<Index>(), any::<Index>(), prop_oneof!["[0-9a-f]{1,20}", "\\PC{0,3}", "[\"{}\\[\\],]"]);
+    let ran = runner.run(&change, |(which, at, end, text)| {
+        let url = stage.anvil.url.clone();
+        let mut calls = 0;
+        stage.proxy.obey(move |call| {
+            calls += 1;
+            if calls != which + 1 {
+                return Fault::None;
+            }
+            let body = json!({"jsonrpc": "2.0", "id": 1, "method": call.method, "params": call.params}).to_string();
+            let asked = ureq::post(&url).header("content-type", "application/json").send(body);
+            let mut answer = asked.expect("answered").body_mut().read_to_string().expect("a text");
+            let at = at.index(answer.len());
+            let end = at + end.index((answer.len() - at).min(20));
+            answer.replace_range(at..end, &text);
+            Fault::Raw(answer.into_bytes())
+        });
+        let quick = stage.config().poll(Duration::from_millis(1)).timeout(Duration::from_secs(5));
+        let ledger = ledger(quick, stage.contract);
+        block_on(async {
+            if let Ok(Some(entry)) = ledger.get(file_id(id(), salt(1))).await {
+                assert!(entry.version <= 2, "{entry:?}");
+            }
+            drop(ledger.list(id(), None).await);
+            drop(ledger.history(file_id(id(), salt(1))).await);
+            drop(ledger.cost(id(), salt(9), 0, 640).await);
+        });
+        Ok(())
+    });
+    ran.expect("no panic");
 }

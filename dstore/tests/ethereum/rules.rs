@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dstore::Owner;
 use dstore::id::{ContractId, FileId, LedgerId, OwnerId, PathSalt};
 use dstore::ledger::{
-    Chain, Entry, EthereumAccount, EthereumConfig, EthereumLedger, Finality, Ledger, LedgerError, Page, RpcUrl, Written,
-    file_id,
+    Chain, Entry, EthereumAccount, EthereumConfig, EthereumLedger, Finality, Ledger, LedgerError, Page, RpcUrl,
+    Written, file_id,
 };
 use dstore::rt::BoxFuture;
 use dstore::testing::conformance;
@@ -119,7 +119,11 @@ fn the_contract_keeps_every_rule_of_a_ledger_on_a_public_chain() {
     let stranger = Owner::from_secret(blake3::hash(key.as_bytes()).as_bytes()).expect("a key");
     for account in [&owner, &stranger] {
         let wei = block_on(EthereumAccount::new(config.clone(), account).balance()).expect("told");
-        assert!(wei > 5 * 10_u128.pow(16), "send at least 0.1 ETH of this chain to 0x{}, it has {wei} wei", account.id());
+        assert!(
+            wei > 5 * 10_u128.pow(16),
+            "send at least 0.1 ETH of this chain to 0x{}, it has {wei} wei",
+            account.id()
+        );
     }
     every_rule(&config, &owner, &stranger);
 }

@@ -222,6 +222,8 @@ pub(super) fn revert(data: &[u8]) -> Revert {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -267,6 +269,50 @@ mod tests {
         let none = ethers_core::abi::encode(&[Token::Array(Vec::new())]);
         assert_eq!(slots(&none, 1), None, "another number of files");
         assert_eq!(event(vec![topic()], vec![0xFF; 200], 1, None), None);
+    }
+
+    /// An answer as a provider could change it: cut, longer, or with other bytes.
+    fn changed(answer: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+        let flips = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4);
+        (Just(answer), flips, 0..3_usize, any::<u16>()).prop_map(|(mut answer, flips, how, len)| {
+            for (at, byte) in flips {
+                let at = at.index(answer.len());
+                answer[at] = byte;
+            }
+            match how {
+                0 => answer.truncate(usize::from(len) % (answer.len() + 1)),
+                1 => answer.resize(answer.len() + usize::from(len) % 64, 0xFF),
+                _ => {}
+            }
+            answer
+        })
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<u8>> {
+        let log = [Token::Uint(1.into()), Token::Uint(1.into()), Token::Uint(1.into()), Token::Uint(0.into())];
+        let log = ethers_core::abi::encode(&[&log[..], &[Token::Bytes(vec![7; 640])]].concat());
+        let words = ethers_core::abi::encode(&[Token::Array(vec![Token::Uint(U256::MAX); 3])]);
+        let refusal = keccak256("VersionConflict(bytes32,uint32,uint32)")[..4].to_vec();
+        let random = proptest::collection::vec(any::<u8>(), 0..300);
+        prop_oneof![changed(log), changed(words), changed([&refusal[..], &[0; 96]].concat()), random]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn hostile_answers_are_refused_or_within_their_bounds(answer in answers()) {
+            if let Some(slots) = slots(&answer, 3) {
+                prop_assert!(slots.len() == 3 && slots.iter().all(|slot| slot.block < 1 << 40));
+            }
+            account_of(&answer);
+            revert(&answer);
+            let topics = vec![topic(), H256([1; 32]), H256([0; 32])];
+            if let Some(event) = event(topics, answer, 1, None) {
+                prop_assert!(event.version > 0 && event.record.len() <= MAX_RECORD_LEN);
+                prop_assert_eq!(event.kind.is_live(), !event.record.is_empty());
+            }
+        }
     }
 
     #[test]
