@@ -12,6 +12,7 @@ export CARGO_TERM_COLOR := never
 SUITES := check-fmt lint contracts tests doc-tests docs dependencies
 PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
 DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none
+BARE := $(DEPENDENCIES) --no-default-features
 
 .PHONY: help test $(SUITES) artifact sepolia deny advisories fmt demo bench fuzz
 
@@ -38,10 +39,11 @@ check-fmt:
 	@cargo fmt --manifest-path dstore/fuzz/Cargo.toml --check
 	@echo "check-fmt: $$(git ls-files '*.rs' 2>/dev/null | wc -l) files are formatted"
 
-# The second time as users build it: without the test kit.
+# The second time as users build it: without the test kit. The third time without the ledger on Ethereum.
 lint:
 	@cargo clippy --locked --workspace --all-targets --features dstore/testing -- -D warnings
 	@cargo clippy --locked --workspace -- -D warnings
+	@cargo clippy --locked -p dstore --no-default-features --features testing --all-targets -- -D warnings
 	@echo "lint: $$($(PACKAGES)) packages without a warning"
 
 # Before the Rust tests, which need the anvil that it installs.
@@ -65,10 +67,14 @@ docs:
 	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --features dstore/testing --no-deps
 	@echo "docs: $$($(PACKAGES)) packages without a warning"
 
-# What an application that embeds dstore gets with it.
+# What an application that embeds dstore gets with it. Without the ledger on Ethereum nothing of ethers is there, nor
+# tokio, which ethers-providers names and nothing of this library runs.
 dependencies:
-	@if $(DEPENDENCIES) | grep -E '^tokio '; then echo 'dependencies: dstore must not need tokio' >&2; exit 1; fi
-	@echo "dependencies: $$($(DEPENDENCIES) | cut -d' ' -f1,2 | sort -u | wc -l) packages, none of them tokio"
+	@if $(BARE) | grep -E '^(tokio|ethers-[a-z]+) '; then echo 'dependencies: only the feature ethereum may need these' >&2; exit 1; fi
+	@through=$$($(DEPENDENCIES) --no-dedupe --depth 1 | grep -cE '^tokio ') || true; \
+	if [ "$$through" != 0 ]; then echo 'dependencies: dstore must not need tokio' >&2; exit 1; fi
+	@echo "dependencies: $$($(BARE) | cut -d' ' -f1,2 | sort -u | wc -l) packages, none of them tokio or ethers;" \
+		"$$($(DEPENDENCIES) | cut -d' ' -f1,2 | sort -u | wc -l) with the feature ethereum"
 
 # Needs ETH_RPC_URL or ALCHEMY_API_KEY, and ETH_PRIVATE_KEY (docs/ethereum.md), here or in .env.
 sepolia:

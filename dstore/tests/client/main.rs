@@ -1,6 +1,7 @@
 //! What a client promises, on a whole network in memory.
 
 mod ancestor;
+mod counting;
 mod crash;
 mod executors;
 mod hostile;

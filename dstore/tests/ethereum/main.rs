@@ -3,9 +3,13 @@
 #![cfg(feature = "ethereum")]
 
 mod anvil;
+#[path = "../client/counting.rs"]
+mod counting;
+mod crash;
 mod faults;
 mod kit;
 mod model;
+mod network;
 mod proxy;
 mod reorg;
 mod rules;
