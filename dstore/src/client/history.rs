@@ -22,7 +22,8 @@ pub(super) async fn history(client: &Shared, path: FilePath) -> Result<Vec<FileV
 
 fn version(client: &Shared, path: &FilePath, entry: &Entry) -> Result<FileVersion> {
     let Entry { file_id: file, version, kind, written, .. } = *entry;
-    let head = if entry.is_live() {
+    // A ledger may have lost the record of a version that it lists.
+    let head = if entry.is_live() && !entry.record.is_empty() {
         let place = RecordPlace { ledger: client.ledger.id(), file, version };
         let manifest = open_record(&client.owner, place, &entry.record)?;
         if manifest.path != *path {

@@ -25,6 +25,7 @@ mod part;
 mod places;
 mod plan;
 mod pool;
+mod preview;
 mod probe;
 mod put;
 mod ranges;
@@ -37,6 +38,8 @@ mod settle;
 mod slot;
 mod source;
 mod upload;
+mod watch;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +64,7 @@ use pace::Pace;
 use pool::Pool;
 use report::Reporter;
 use slot::Slot;
+use watch::Watch;
 
 pub use builder::ClientBuilder;
 pub use copy::CopyFile;
@@ -70,6 +74,7 @@ pub use head::{
     Committed, FileVersion, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth,
     ShardHome,
 };
+pub use preview::Preview;
 pub use probe::Probe;
 pub use put::{Put, PutMode};
 pub use reader::Reader;
@@ -102,6 +107,8 @@ pub(crate) struct Shared {
     settled: async_channel::Receiver<()>,
     /// When that was last done, seconds of uptime.
     looked: AtomicU64,
+    /// What a reorg of the ledger may still undo.
+    watch: Watch,
 }
 
 impl Shared {
@@ -168,13 +175,26 @@ impl Client {
         let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
         let looked = AtomicU64::new(rt.uptime().as_secs());
         let (looking, settled) = async_channel::bounded(1);
-        let pace = Pace::default();
-        let shared =
-            Arc::new(Shared { settings, owner, ledger, rt, directory, pool, pace, puts, background, settled, looked });
+        let (pace, watch) = (Pace::default(), Watch::new(&settings.journal));
+        let shared = Arc::new(Shared {
+            settings,
+            owner,
+            ledger,
+            rt,
+            directory,
+            pool,
+            pace,
+            puts,
+            background,
+            settled,
+            looked,
+            watch,
+        });
         if shared.settings.journal.is_some() {
             shared.background(async move |client| {
                 settle::run(&client).await;
                 drop(looking);
+                watch::take_over(&client).await;
             });
         }
         Self(shared)

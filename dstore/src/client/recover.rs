@@ -14,7 +14,7 @@ use super::{Client, Head, ShardCheck, ShardHealth, Shared, check};
 use crate::copy::{RecordCopy, open_copy};
 use crate::error::{PeerProblem, Result};
 use crate::id::{CopyId, FileId, LedgerId, NodeId};
-use crate::ledger::{EventKind, file_id};
+use crate::ledger::{Entry, EventKind, LedgerError, file_id};
 use crate::manifest::{Manifest, NodePlace, RecordPlace, open_record};
 use crate::net::LinkError;
 use crate::proto::{CopyItem, NodeReply, NodeRequest};
@@ -33,13 +33,14 @@ const FILES_AT_ONCE: usize = 4;
 impl Client {
     /// Looks for this owner's files at every node that the registries list, and at those that the files found name.
     /// Nothing is written: [`LocalLedger::restore`](crate::LocalLedger::restore) takes what is found. Where this client's
-    /// ledger has a file, its version counts. Then every shard of every file is asked for.
+    /// ledger has a file, its version counts, and what only the ledger lists is found too. Then every shard of every file is asked for.
     ///
     /// # Errors
-    /// As [`Client::network`], and those of the ledger. Nodes that do not answer are no error: see [`Recovery::nodes`].
+    /// As [`Client::network`]; [`Error::Integrity`](crate::Error::Integrity) for a ledger that is damaged. Nodes that do not answer are no error, nor is
+    /// a ledger that cannot tell: see [`Recovery::nodes`] and [`Recovery::ledger_problem`].
     pub async fn recover(&self) -> Result<Recovery> {
         let client = &self.0;
-        let mut search = Search { client, found: Mutex::default() };
+        let mut search = Search::new(client);
         let mut asked: HashMap<NodeId, RecoveryNode> = HashMap::new();
         let mut round = client.directory.places().await?;
         while !round.is_empty() {
@@ -54,14 +55,19 @@ impl Client {
         search.heed_ledger().await?;
         let silent: HashSet<NodeId> =
             asked.values().filter(|node| node.problem.is_some()).map(|node| node.id).collect();
-        let mut ledgers = Vec::new();
+        let (mut ledgers, older) = (Vec::new(), std::mem::take(&mut search.older));
+        let ledger_problem = search.problem.take();
         for (id, versions) in search.by_ledger() {
-            ledgers.push(judge(client, id, versions, &silent).await);
+            let mut ledger = judge(client, id, versions, &silent).await;
+            for file in &mut ledger.files {
+                file.may_be_older |= id == client.ledger.id() && older.contains(&file.head.file_id);
+            }
+            ledgers.push(ledger);
         }
         ledgers.sort_by_key(|ledger| (std::cmp::Reverse(ledger.files.len()), ledger.id));
         let mut nodes: Vec<_> = asked.into_values().collect();
         nodes.sort_unstable_by_key(|node| node.id);
-        Ok(Recovery { ledgers, nodes })
+        Ok(Recovery { ledgers, nodes, ledger_problem })
     }
 }
 
@@ -71,9 +77,17 @@ type Found = HashMap<(LedgerId, FileId), RecordCopy>;
 struct Search<'a> {
     client: &'a Arc<Shared>,
     found: Mutex<Found>,
+    /// Files of this client's ledger of which it may have a later version.
+    older: HashSet<FileId>,
+    /// Why the ledger did not tell all that it knows.
+    problem: Option<String>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(client: &'a Arc<Shared>) -> Self {
+        Self { client, found: Mutex::default(), older: HashSet::new(), problem: None }
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,19 +168,79 @@ impl Search<'_> {
         nodes.collect::<HashMap<_, _>>().into_values().collect()
     }
 
-    /// Where this client's ledger has a file, its version counts.
+    /// Where this client's ledger has a file, its version counts, and what only the ledger lists is found as well.
     async fn heed_ledger(&mut self) -> Result<()> {
-        let ledger = &self.client.ledger;
-        let ours: Vec<FileId> =
-            self.found().keys().filter(|(id, _)| *id == ledger.id()).map(|(_, file)| *file).collect();
-        for file in ours {
-            let entry = ledger.get(file).await.map_err(|error| ledger_failed(error, None))?;
-            if let Some(entry) = entry {
-                let place = RecordPlace { ledger: ledger.id(), file, version: entry.version };
-                let copy = RecordCopy { place, kind: entry.kind, record: entry.record };
-                self.found().insert((ledger.id(), file), copy);
+        let id = self.client.ledger.id();
+        let listed = self.list().await?;
+        let rest: Vec<FileId> = {
+            let found = self.found();
+            let ours = found.keys().filter(|(ledger, file)| *ledger == id && !listed.contains(file));
+            ours.map(|(_, file)| *file).collect()
+        };
+        for file in rest {
+            match self.client.ledger.get(file).await {
+                Ok(Some(entry)) => self.heed(entry),
+                Ok(None) => {}
+                Err(LedgerError::RecordMissing { version, kind }) => self.heed_version(file, version, kind),
+                Err(error) => {
+                    self.doubt(error)?;
+                    self.older.insert(file);
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Takes in the files that the ledger lists; answers which.
+    async fn list(&mut self) -> Result<HashSet<FileId>> {
+        let (ledger, owner) = (&self.client.ledger, self.client.owner.id());
+        let (mut listed, mut cursor) = (HashSet::new(), None);
+        loop {
+            let page = match ledger.list(owner, cursor).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.doubt(error)?;
+                    return Ok(listed);
+                }
+            };
+            for entry in page.entries {
+                listed.insert(entry.file_id);
+                self.heed(entry);
+            }
+            // A ledger that goes round in circles is not followed.
+            match page.next {
+                Some(next) if cursor.is_none_or(|cursor| cursor < next) => cursor = Some(next),
+                _ => return Ok(listed),
+            }
+        }
+    }
+
+    fn heed(&self, entry: Entry) {
+        let ledger = self.client.ledger.id();
+        let place = RecordPlace { ledger, file: entry.file_id, version: entry.version };
+        let copy = RecordCopy { place, kind: entry.kind, record: entry.record };
+        self.found().insert((ledger, entry.file_id), copy);
+    }
+
+    /// The ledger is at `version` of a file and does not give its record out: a copy of that very version is it, and an
+    /// older one is all there is.
+    fn heed_version(&mut self, file: FileId, version: u32, kind: EventKind) {
+        let ledger = self.client.ledger.id();
+        if !kind.is_live() {
+            let place = RecordPlace { ledger, file, version };
+            self.found().insert((ledger, file), RecordCopy { place, kind, record: Vec::new() });
+        } else if self.found().get(&(ledger, file)).is_none_or(|copy| copy.place.version != version) {
+            self.older.insert(file);
+        }
+    }
+
+    /// Goes on without what the ledger did not tell, and says so; fails where it is damaged.
+    fn doubt(&mut self, error: LedgerError) -> Result<()> {
+        if matches!(error, LedgerError::Damaged { .. }) {
+            return Err(ledger_failed(error, None));
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, "the ledger did not tell all that it knows");
+        self.problem.get_or_insert_with(|| error.to_string());
         Ok(())
     }
 

@@ -269,8 +269,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Damaged`; on a chain also `RecordMissing`, `Stale` and `Chain`.
     fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>>;
 
-    /// Every version of a file, newest first; empty if it never existed.
-    /// Of a file with more than [`MAX_HISTORY_LEN`] versions, the newest of that number.
+    /// Every version of a file, newest first; empty if it never existed. A version whose record the ledger no longer gives
+    /// out has an empty one. Of a file with more than [`MAX_HISTORY_LEN`] versions, the newest of that number.
     ///
     /// # Errors
     /// `Unavailable`, `Damaged`.
@@ -301,6 +301,11 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// comes. `None`: nobody can say; what such a write names is then left to its leases.
     fn decides_within(&self) -> Option<Duration> {
         None
+    }
+
+    /// Whether a write that returned is [`Finality::Final`]: then nobody asks how settled it is. `false` is never wrong.
+    fn is_final_at_once(&self) -> bool {
+        false
     }
 
     /// To be held by a put until its record is written.
