@@ -110,3 +110,8 @@ id!(
     NoiseKey,
     32
 );
+id!(
+    /// A contract on a chain: its Ethereum address.
+    ContractId,
+    20
+);

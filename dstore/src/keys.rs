@@ -139,6 +139,11 @@ impl Owner {
         Zeroizing::new(hex::encode(*self.0.key.to_bytes()))
     }
 
+    /// The key that signs transactions of the owner's account.
+    pub(crate) fn account_key(&self) -> SecretKey {
+        self.0.key.clone()
+    }
+
     /// What a path is filed under on the ledger.
     #[must_use]
     pub fn path_salt(&self, path: &FilePath) -> PathSalt {

@@ -140,10 +140,15 @@ impl SecretKey {
     /// Signs these parts, one after another. Deterministic (RFC 6979).
     #[must_use]
     pub fn sign(&self, statement: Statement, network: NetworkId, parts: &[&[u8]]) -> Signature {
-        let digest = statement.digest(network, parts);
+        self.sign_digest(&statement.digest(network, parts))
+    }
+
+    /// Signs a digest that a format of its own has made, such as that of a transaction.
+    #[must_use]
+    pub(crate) fn sign_digest(&self, digest: &[u8; 32]) -> Signature {
         let (signature, recovery) = self
             .0
-            .sign_prehash_recoverable(&digest)
+            .sign_prehash_recoverable(digest)
             .expect("a 32-byte digest can be signed: RFC 6979 tries until it has a nonce");
         let mut bytes = [0; 65];
         bytes[..64].copy_from_slice(&signature.to_bytes());

@@ -3,6 +3,9 @@
 //! Every implementation keeps one rule set, stated by [`conformance`](crate::testing) and docs/format.md section 8:
 //! only the owner changes a file, a write names the version it replaces, versions go up by one and never repeat.
 
+#[cfg(feature = "ethereum")]
+mod ethereum;
+mod failure;
 mod local;
 mod memory;
 mod write;
@@ -14,6 +17,8 @@ use crate::error::{BoxError, ChainProblem};
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
 use crate::rt::{BoxFuture, Timestamp};
 
+#[cfg(feature = "ethereum")]
+pub use self::ethereum::{Chain, ContractInfo, Deployment, EthereumAccount, EthereumConfig, EthereumLedger, RpcUrl};
 pub use crate::manifest::{EventKind, MAX_RECORD_LEN};
 pub use local::{LocalLedger, Restored};
 pub use memory::MemoryLedger;

@@ -123,7 +123,7 @@ impl Slot {
     }
 }
 
-fn check_record(record: &[u8]) -> Result<(), LedgerError> {
+pub(super) fn check_record(record: &[u8]) -> Result<(), LedgerError> {
     if (1..=MAX_RECORD_LEN).contains(&record.len()) { Ok(()) } else { Err(LedgerError::RecordLength(record.len())) }
 }
 

@@ -1,0 +1,295 @@
+//! The providers of one chain: each a spare of the others, and compared where one alone could be wrong or old.
+//!
+//! Invariant: no provider of another chain is ever believed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_lock::OnceCell;
+use ethers_core::types::{Block, BlockId, BlockNumber, H256, U64};
+use ethers_providers::{Middleware, Provider, ProviderError};
+use futures_util::future::join_all;
+
+use super::chain::EthereumConfig;
+use super::http::Http;
+use crate::error::ChainProblem;
+use crate::ledger::LedgerError;
+use crate::rt::{Rt, Timestamp};
+
+/// Blocks by which providers may differ; one that is further behind is left out while another one is not.
+const MAX_LAG: u64 = 16;
+/// How often heads that differ are looked at again.
+const TRIES: usize = 5;
+
+/// All providers that are configured.
+#[derive(Debug)]
+pub(super) struct Rpc {
+    nodes: Vec<Node>,
+    /// Who answered last.
+    last: AtomicUsize,
+    pub(super) config: EthereumConfig,
+}
+
+/// One provider.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) host: String,
+    provider: Provider<Http>,
+    chain: OnceCell<()>,
+}
+
+/// A block at which all providers that answer agree.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub(super) number: u64,
+    pub(super) time: Timestamp,
+}
+
+pub(super) type Asked<T> = Result<T, ProviderError>;
+
+impl Node {
+    /// The provider, once it has shown that it serves the chain.
+    pub(super) async fn provider(&self, chain: u64) -> Result<&Provider<Http>, LedgerError> {
+        let checked = self.chain.get_or_try_init(|| async {
+            let id = self.provider.get_chainid().await.map_err(|error| failed(&self.host, &error))?;
+            if id == chain.into() {
+                return Ok(());
+            }
+            let what = format!("{} serves chain {id}, not {chain}: check ETH_RPC_URL and --chain", self.host);
+            Err(LedgerError::Chain { problem: ChainProblem::WrongChain, what })
+        });
+        checked.await?;
+        Ok(&self.provider)
+    }
+}
+
+impl Rpc {
+    pub(super) fn new(config: EthereumConfig) -> Self {
+        let node = |url: &super::chain::RpcUrl| {
+            let http = Http::new(url.clone(), config.timeout, config.rt.clone());
+            Node { host: url.host().to_owned(), provider: Provider::new(http), chain: OnceCell::new() }
+        };
+        Self { nodes: config.urls.iter().map(node).collect(), last: AtomicUsize::new(0), config }
+    }
+
+    pub(super) fn rt(&self) -> &Rt {
+        &self.config.rt
+    }
+
+    pub(super) fn chain_id(&self) -> u64 {
+        self.config.chain.id
+    }
+
+    /// How long to wait before looking again.
+    pub(super) async fn pause(&self) {
+        self.rt().sleep(self.config.chain.poll).await;
+    }
+
+    /// The answer of the first provider that gives one, beginning with the one that did so last. What a provider
+    /// refuses, as opposed to cannot, is its answer.
+    pub(super) async fn any<'a, T, F>(&'a self, ask: impl Fn(&'a Provider<Http>) -> F) -> Result<Asked<T>, LedgerError>
+    where
+        F: Future<Output = Asked<T>>,
+    {
+        let first = self.last.load(Ordering::Relaxed);
+        let mut told = Vec::new();
+        for at in (0..self.nodes.len()).map(|n| (first + n) % self.nodes.len()) {
+            let node = &self.nodes[at];
+            let provider = match node.provider(self.chain_id()).await {
+                Ok(provider) => provider,
+                Err(LedgerError::Unavailable { what, .. }) => {
+                    told.push(what);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match ask(provider).await {
+                Err(error) if error_response(&error).is_none_or(|refused| is_overload(&refused.message)) => {
+                    tracing::warn!(provider = %node.host, %error, "an RPC provider did not answer");
+                    told.push(format!("{}: {}", node.host, text(&error)));
+                }
+                answer => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+            }
+        }
+        Err(LedgerError::Unavailable { what: told.join("; "), source: None })
+    }
+
+    /// As [`Rpc::any`], where a refusal means that the provider cannot be used.
+    pub(super) async fn get<'a, T, F>(&'a self, ask: impl Fn(&'a Provider<Http>) -> F) -> Result<T, LedgerError>
+    where
+        F: Future<Output = Asked<T>>,
+    {
+        self.any(ask).await?.map_err(|error| failed("the RPC provider", &error))
+    }
+
+    /// What every provider answers, beside its host.
+    pub(super) async fn all<'a, T, F>(
+        &'a self,
+        ask: impl Fn(&'a Provider<Http>) -> F,
+    ) -> Vec<(&'a str, Result<T, LedgerError>)>
+    where
+        F: Future<Output = Asked<T>>,
+    {
+        let ask = &ask;
+        let asked = self.nodes.iter().map(|node| async move {
+            let answer = match node.provider(self.chain_id()).await {
+                Ok(provider) => ask(provider).await.map_err(|error| failed(&node.host, &error)),
+                Err(error) => Err(error),
+            };
+            (&node.host[..], answer)
+        });
+        join_all(asked).await
+    }
+
+    /// Asks `ask` at one block: of one provider at its newest, of several at one that all know by the same hash, and
+    /// then all must say the same.
+    pub(super) async fn agreed<'a, T, F>(
+        &'a self,
+        ask: impl Fn(&'a Provider<Http>, BlockId) -> F,
+    ) -> Result<(Head, T), LedgerError>
+    where
+        T: PartialEq,
+        F: Future<Output = Asked<T>>,
+    {
+        let head = self.head().await?;
+        let at = BlockId::Number(BlockNumber::Number(head.number.into()));
+        if self.nodes.len() == 1 {
+            return Ok((head, self.get(|provider| ask(provider, at)).await?));
+        }
+        let mut answers = Vec::new();
+        for (host, answer) in self.all(|provider| ask(provider, at)).await {
+            match answer {
+                Ok(answer) => answers.push((host, answer)),
+                Err(error @ LedgerError::Chain { .. }) => return Err(error),
+                Err(error) => tracing::warn!(provider = host, %error, "an RPC provider is left out"),
+            }
+        }
+        let other = answers.iter().find(|(_, answer)| *answer != answers[0].1).map(|(host, _)| *host);
+        if let Some(other) = other {
+            let what = format!("{} and {other} contradict each other about block {}", answers[0].0, head.number);
+            return Err(LedgerError::Chain { problem: ChainProblem::RpcDisagree, what });
+        }
+        let answer = answers.into_iter().next().map(|(_, answer)| (head, answer));
+        answer.ok_or_else(|| LedgerError::Unavailable { what: "no RPC provider answers".to_owned(), source: None })
+    }
+
+    /// The newest block that all providers which answer, and are not far behind, know by the same hash.
+    pub(super) async fn head(&self) -> Result<Head, LedgerError> {
+        for tried in 0..TRIES {
+            if tried > 0 {
+                self.pause().await;
+            }
+            if let Some(head) = self.common_head().await? {
+                return self.fresh(head);
+            }
+        }
+        let what = "the RPC providers follow different chains: their newest blocks differ".to_owned();
+        Err(LedgerError::Chain { problem: ChainProblem::RpcDisagree, what })
+    }
+
+    fn fresh(&self, head: Head) -> Result<Head, LedgerError> {
+        let age = self.rt().now().since(head.time);
+        match self.config.chain.max_head_age {
+            Some(limit) if age > limit => {
+                let minutes = age.as_secs() / 60;
+                let what =
+                    format!("its newest block is {minutes} min old: the RPC provider is behind, use another one");
+                Err(LedgerError::Unavailable { what, source: None })
+            }
+            _ => Ok(head),
+        }
+    }
+
+    async fn common_head(&self) -> Result<Option<Head>, LedgerError> {
+        if self.nodes.len() == 1 {
+            let block = self.get(|provider| provider.get_block(BlockNumber::Latest)).await?;
+            return block.as_ref().and_then(head_of).map(Some).ok_or_else(no_block);
+        }
+        let mut heads = Vec::new();
+        let mut told = Vec::new();
+        for (host, block) in self.all(|provider| provider.get_block(BlockNumber::Latest)).await {
+            match block {
+                Ok(Some(block)) => heads.extend(head_of(&block).map(|head| (host, head))),
+                Ok(None) => {}
+                Err(error @ LedgerError::Chain { .. }) => return Err(error),
+                Err(error) => told.push(error.to_string()),
+            }
+        }
+        let newest = heads.iter().map(|(_, head)| head.number).max();
+        let newest = newest.ok_or_else(|| LedgerError::Unavailable { what: told.join("; "), source: None })?;
+        heads.retain(|(_, head)| newest - head.number <= MAX_LAG);
+        let Some((_, lowest)) = heads.iter().min_by_key(|(_, head)| head.number) else { return Ok(None) };
+        let number = lowest.number;
+        let hashes = self.all(|provider| provider.get_block(number)).await;
+        let known = |host: &str| heads.iter().any(|(known, _)| *known == host);
+        let hashes: Vec<Option<H256>> = hashes
+            .into_iter()
+            .filter(|(host, _)| known(host))
+            .filter_map(|(_, block)| Some(block.ok()??.hash))
+            .collect();
+        let is_one = hashes.windows(2).all(|pair| pair[0] == pair[1]) && !hashes.is_empty();
+        Ok(is_one.then_some(*lowest))
+    }
+
+    /// The newest block that the chain calls final; `None` where it says so of none.
+    pub(super) async fn finalized(&self) -> Result<Option<u64>, LedgerError> {
+        let block = self.any(|provider| provider.get_block(BlockNumber::Finalized)).await?;
+        Ok(block.ok().flatten().and_then(|block| block.number).map(|number| number.as_u64()))
+    }
+
+    /// When a block was made.
+    pub(super) async fn time(&self, number: u64) -> Result<Timestamp, LedgerError> {
+        let block = self.get(|provider| provider.get_block(number)).await?;
+        block.as_ref().and_then(head_of).map(|head| head.time).ok_or_else(no_block)
+    }
+}
+
+fn no_block() -> LedgerError {
+    LedgerError::Unavailable {
+        what: "the RPC provider does not give out a block that it knows".to_owned(),
+        source: None,
+    }
+}
+
+fn head_of(block: &Block<H256>) -> Option<Head> {
+    let number: U64 = block.number?;
+    // Dates that are no dates end far in the future, not in a panic.
+    let seconds = u64::try_from(block.timestamp).unwrap_or(u64::MAX);
+    Some(Head { number: number.as_u64(), time: Timestamp::from_millis(seconds.saturating_mul(1000)) })
+}
+
+/// What a provider answered, if it did answer.
+pub(super) fn error_response(error: &ProviderError) -> Option<&ethers_providers::JsonRpcError> {
+    match error {
+        ProviderError::JsonRpcClientError(error) => error.as_error_response(),
+        _ => None,
+    }
+}
+
+/// Providers say in many ways that one asks too often.
+fn is_overload(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["rate limit", "too many request", "capacity", "compute units", "timeout", "timed out", "internal error"]
+        .iter()
+        .any(|text| message.contains(text))
+}
+
+/// In words, cut where a provider talks too much.
+pub(super) fn text(error: &ProviderError) -> String {
+    let text = match error {
+        ProviderError::JsonRpcClientError(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    let plain: String = text.chars().filter(|char| !char.is_control()).take(200).collect();
+    plain
+}
+
+pub(super) fn failed(host: &str, error: &ProviderError) -> LedgerError {
+    LedgerError::Unavailable { what: format!("{host}: {}", text(error)), source: None }
+}
+
+/// For how long a provider is given to catch up with what another one, or it itself, has shown.
+pub(super) const CATCH_UP: Duration = Duration::from_secs(6);

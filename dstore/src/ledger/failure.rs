@@ -1,0 +1,40 @@
+//! A ledger's failure, as the public interface tells it.
+
+use super::{LedgerError, MAX_RECORD_LEN};
+use crate::error::{ChainProblem, Error, PeerProblem};
+
+impl LedgerError {
+    /// The public error for a failure about the file at `path`, which may be empty.
+    #[must_use]
+    pub fn about(self, path: &str) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::NotFound => Error::NotFound { path },
+            Self::VersionConflict { expected, actual } => Error::VersionConflict { path, expected, actual },
+            Self::RecordLength(len) => {
+                Error::TooLarge { what: "the record (bytes)", size: len as u64, limit: MAX_RECORD_LEN as u64 }
+            }
+            Self::SamePath => Error::InvalidPath { reason: "a file cannot be moved onto itself" },
+            Self::Exhausted => {
+                Error::TooLarge { what: "the version of this file", size: 1 << 32, limit: u64::from(u32::MAX) }
+            }
+            Self::Damaged { .. } => Error::Integrity { what: "the ledger" },
+            Self::Chain { problem, what } => Error::Chain { problem, what },
+            Self::RecordMissing { .. } | Self::Stale { .. } => {
+                Error::Chain { problem: ChainProblem::Other, what: self.to_string() }
+            }
+            Self::Unknown { .. } | Self::Reorged => Error::UnknownOutcome { path, source: Some(Box::new(self)) },
+            Self::Unavailable { ref what, .. } => Error::Peer {
+                peer: format!("the ledger ({what})"),
+                problem: PeerProblem::Unavailable,
+                source: Some(Box::new(self)),
+            },
+        }
+    }
+}
+
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        error.about("")
+    }
+}
