@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::fetch::{ShardAccess, whom};
 use super::note::{Note, Notes, Offered};
-use super::slot::{Slot, ledger_failed};
+use super::slot::Slot;
 use super::write::{Refused, Write};
 use super::{Head, Reporter, Shared, Warning, WarningCode};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head>
 /// Moves a file to a path where none is.
 pub(super) async fn rename(client: &Arc<Shared>, from: FilePath, to: FilePath) -> Result<Head> {
     if from == to {
-        return Err(ledger_failed(LedgerError::SamePath, Some(&from)));
+        return Err(LedgerError::SamePath.into());
     }
     let mut old = Slot::read(client, from).await?;
     let mut new = Slot::read(client, to).await?;

@@ -95,7 +95,7 @@ pub struct FileVersion {
     pub version: u32,
     /// What made it.
     pub kind: EventKind,
-    /// When the ledger took it.
+    /// When the ledger took it; when its content was stored, if the ledger no longer tells.
     pub written: Timestamp,
     /// The file at this version; `None` when `kind` says that it was gone, and when the ledger no longer gives its record
     /// out. The shards of a version that was replaced are freed after a day.

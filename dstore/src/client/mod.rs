@@ -33,6 +33,7 @@ mod reader;
 mod recover;
 mod report;
 mod save;
+mod search;
 mod send;
 mod settle;
 mod slot;
@@ -249,7 +250,8 @@ impl Client {
         Ok((head, checks))
     }
 
-    /// The owner's files whose path starts with `prefix`, in no order.
+    /// The owner's files whose path starts with `prefix`, in no order. Of a ledger that gives no records out, those of
+    /// whose present version a node has a copy; an error comes last when these may not be all.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Head>> {
         list::list(self.0.clone(), prefix.to_owned())
     }
@@ -280,7 +282,8 @@ impl Client {
     }
 
     /// Every version of the file at `path`, also one that was removed: newest first, at most
-    /// [`MAX_HISTORY_LEN`](crate::ledger::MAX_HISTORY_LEN) of them.
+    /// [`MAX_HISTORY_LEN`](crate::ledger::MAX_HISTORY_LEN) of them. Of a ledger that gives no records out any more, the
+    /// newest alone, from the nodes' copies.
     ///
     /// # Errors
     /// [`Error::NotFound`] when no file ever was there; else as [`Client::head`].

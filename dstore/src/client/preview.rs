@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::places::Places;
-use super::slot::{Slot, ledger_failed, ledger_timeout};
+use super::slot::{Slot, ledger_timeout};
 use super::upload::{Order, candidates, longest_manifest};
 use crate::error::{Error, Result};
 use crate::ledger::Cost;
@@ -58,6 +58,6 @@ pub(super) async fn preview(
         padded: known.then_some(manifest.padded),
         stored: known.then_some(manifest.shard_len * manifest.shards.len() as u64),
         record_len: len,
-        cost: cost.map_err(|error| ledger_failed(error, Some(&slot.path)))?,
+        cost: cost.map_err(|error| error.about(slot.path.as_str()))?,
     })
 }

@@ -358,7 +358,8 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
                 notes.remove().await;
             }
         }
-        // What another reorg may bring back, or take, is left alone.
+        // What a reorg may still take, or bring back, is left as it is; the copies say what the ledger says.
+        (Fate::Shown, Some(write)) if age <= HOPELESS => spread(client, write),
         (Fate::Shown | Fate::Contested, _) if age <= HOPELESS => {}
         (_, write) => match left.due(fate, now, client.ledger.decides_within()) {
             Due::Wait => {}

@@ -2,7 +2,7 @@
 
 use super::{Shared, write};
 use crate::copy::RecordCopy;
-use crate::error::{ChainProblem, Error, PeerProblem, Result};
+use crate::error::{Error, PeerProblem, Result};
 use crate::id::{FileId, PathSalt};
 use crate::ledger::{Entry, LedgerError, file_id};
 use crate::manifest::{Manifest, RecordPlace, open_record, seal_record};
@@ -29,10 +29,9 @@ impl Slot {
             Ok(Err(LedgerError::RecordMissing { version, kind })) => {
                 let place = RecordPlace { ledger: client.ledger.id(), file: file_id, version };
                 let record = if kind.is_live() { client.find_record(place, &path).await? } else { Vec::new() };
-                let (owner, written) = (client.owner.id(), client.rt.now());
-                Some(Entry { file_id, owner, version, kind, seq: 0, written, record })
+                Some(Entry { record, ..Entry::without_record(file_id, client.owner.id(), version, kind) })
             }
-            Ok(entry) => entry.map_err(|error| ledger_failed(error, Some(&path)))?,
+            Ok(entry) => entry.map_err(|error| error.about(path.as_str()))?,
         };
         Ok(Self { path, salt, file_id, entry })
     }
@@ -97,47 +96,4 @@ impl Slot {
 
 pub(super) fn ledger_timeout(limit: std::time::Duration) -> Error {
     Error::Peer { peer: "the ledger".to_owned(), problem: PeerProblem::Timeout(limit), source: None }
-}
-
-/// The public error for a ledger's failure about `path`.
-pub(super) fn ledger_failed(error: LedgerError, path: Option<&FilePath>) -> Error {
-    let path = path.map(ToString::to_string).unwrap_or_default();
-    match error {
-        LedgerError::NotFound => Error::NotFound { path },
-        LedgerError::VersionConflict { expected, actual } => Error::VersionConflict { path, expected, actual },
-        LedgerError::RecordLength(len) => Error::TooLarge {
-            what: "the record (bytes)",
-            size: len as u64,
-            limit: crate::ledger::MAX_RECORD_LEN as u64,
-        },
-        LedgerError::SamePath => Error::InvalidPath { reason: "a file cannot be moved onto itself" },
-        LedgerError::Exhausted => {
-            Error::TooLarge { what: "the version of this file", size: 1 << 32, limit: u64::from(u32::MAX) }
-        }
-        LedgerError::Damaged { .. } => Error::Integrity { what: "the ledger" },
-        LedgerError::Chain { problem, what } => Error::Chain { problem, what },
-        LedgerError::RecordMissing { .. } | LedgerError::Stale { .. } => {
-            Error::Chain { problem: ChainProblem::Other, what: error.to_string() }
-        }
-        LedgerError::Unknown { .. } | LedgerError::Reorged => {
-            Error::UnknownOutcome { path, source: Some(Box::new(error)) }
-        }
-        LedgerError::Unavailable { ref what, .. } => Error::Peer {
-            peer: format!("the ledger ({what})"),
-            problem: PeerProblem::Unavailable,
-            source: Some(Box::new(error)),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ledger_that_cannot_be_used_says_why() {
-        let error = LedgerError::Unavailable { what: "the disk is full".to_owned(), source: None };
-        let text = ledger_failed(error, None).to_string();
-        assert!(text.starts_with("the ledger (the disk is full)"), "{text}");
-    }
 }

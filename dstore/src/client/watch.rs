@@ -11,7 +11,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::note::{Note, Notes, SharedJournal};
 use super::settle::{HOPELESS, Left, REST};
-use super::slot::{Slot, ledger_failed};
+use super::slot::Slot;
 use super::write::{Fate, Ground, Write};
 use super::{Reporter, Shared};
 use crate::error::Result;
@@ -265,8 +265,7 @@ pub(super) async fn is_named(client: &Shared, write: &Write) -> Result<bool> {
     let Some(lost) = write.manifest(client) else { return Ok(false) };
     let mut cursor = None;
     loop {
-        let page = client.ledger.list(client.owner.id(), cursor).await;
-        let page = page.map_err(|error| ledger_failed(error, None))?;
+        let page = client.ledger.list(client.owner.id(), cursor).await?;
         for entry in page.entries {
             let place = RecordPlace { ledger: client.ledger.id(), file: entry.file_id, version: entry.version };
             let named = open_record(&client.owner, place, &entry.record)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::edit::Abandoned;
 use super::note::{Note, Writing};
-use super::slot::{Slot, ledger_failed, ledger_timeout};
+use super::slot::{Slot, ledger_timeout};
 use crate::copy::RecordCopy;
 use crate::error::{Error, Result};
 use crate::id::FileId;
@@ -158,10 +158,12 @@ impl Write {
         here.into_iter().chain(left).collect()
     }
 
-    fn is_ours(&self, entry: &Entry) -> bool {
+    /// Whether `entry`, which has its version, is what it made; `None` when the ledger does not give out what tells.
+    fn is_ours(&self, entry: &Entry) -> Option<bool> {
         match &self.writing.record {
-            Some(record) => entry.record == *record,
-            None => entry.kind == EventKind::Removed,
+            Some(_) if entry.lacks_record() => None,
+            Some(record) => Some(entry.record == *record),
+            None => Some(entry.kind == EventKind::Removed),
         }
     }
 
@@ -192,7 +194,7 @@ impl Write {
                 }
                 // What was taken once may come back.
                 Err(error) if was_taken => return Err(Refused::Unknown(self.unknown(error))),
-                Err(error) => return Err(Refused::Never(ledger_failed(error, Some(&self.writing.path)))),
+                Err(error) => return Err(Refused::Never(error.about(self.writing.path.as_str()))),
             };
             was_taken = true;
             answer = match client.ledger.wait(written, Finality::Confirmed).await {
@@ -226,7 +228,7 @@ impl Write {
     async fn look_for(&self, client: &Arc<Shared>, was_taken: bool) -> Result<Written, Refused> {
         let (path, expected) = (self.writing.path.clone(), self.writing.expected);
         let get = |file| async move {
-            let read = client.ledger.get(file).await;
+            let read = newest(client, file).await;
             read.map_err(|error| Refused::Unknown(self.unknown(error)))
         };
         // Where it comes from first: what shows there that it has left shows here that it has arrived.
@@ -240,15 +242,18 @@ impl Write {
             // Ours may have been there, and been replaced or moved since: then its shards are no longer ours to retire.
             let history = client.ledger.history(self.writing.file).await;
             let history = history.map_err(|error| Refused::Unknown(self.unknown(error)))?;
-            if history.iter().any(|entry| entry.version == expected + 1 && self.is_ours(entry)) {
-                return Ok(self.written());
-            }
-            if history.iter().all(|entry| entry.version > expected + 1) {
+            let then = history.iter().find(|entry| entry.version <= expected + 1);
+            if then.is_none() {
                 return Err(self.lost_sight("the ledger no longer tells what came of the write"));
             }
+            if let Some(there) = self.there(then)? {
+                return Ok(there);
+            }
+        }
+        if let Some(there) = self.there(now.as_ref())? {
+            return Ok(there);
         }
         match now {
-            Some(entry) if entry.version == expected.wrapping_add(1) && self.is_ours(&entry) => Ok(self.written()),
             // What it was made upon is gone as well, and may come back with it.
             _ if actual < expected && was_taken => Err(self.lost_sight("the chain went on without it")),
             _ if actual != expected => {
@@ -269,6 +274,16 @@ impl Write {
         }
     }
 
+    /// Its answer if `entry` is what it made.
+    fn there(&self, entry: Option<&Entry>) -> Result<Option<Written>, Refused> {
+        let written = self.written();
+        let Some(entry) = entry.filter(|entry| entry.version == written.version) else { return Ok(None) };
+        match self.is_ours(entry) {
+            Some(is_ours) => Ok(is_ours.then_some(written)),
+            None => Err(self.lost_sight("the ledger does not give out the record that tells whose write is there")),
+        }
+    }
+
     fn lost_sight(&self, what: &str) -> Refused {
         Refused::Unknown(self.unknown(LedgerError::Unknown { what: what.to_owned(), source: None }))
     }
@@ -286,7 +301,7 @@ impl Write {
         } else {
             match within(client, client.ledger.settled(written)).await? {
                 Err(LedgerError::VersionConflict { .. }) => None,
-                settled => settled.map_err(|error| ledger_failed(error, Some(path)))?,
+                settled => settled.map_err(|error| error.about(path.as_str()))?,
             }
         };
         let there = if settled == Some(Finality::Final) { Fate::Happened } else { Fate::Shown };
@@ -294,8 +309,8 @@ impl Write {
         if !is_final_at_once && settled.is_some() && self.writing.record.is_some() {
             return Ok(there);
         }
-        let failed = |error| ledger_failed(error, Some(path));
-        let now = within(client, client.ledger.get(written.file_id)).await?.map_err(failed)?;
+        let failed = |error: LedgerError| error.about(path.as_str());
+        let now = within(client, newest(client, written.file_id)).await?.map_err(failed)?;
         let entry = match now {
             Some(entry) if entry.version == written.version => entry,
             Some(entry) if entry.version > written.version => {
@@ -306,8 +321,10 @@ impl Write {
             }
             _ => return Ok(Fate::Open),
         };
-        if self.is_ours(&entry) {
-            return Ok(there);
+        match self.is_ours(&entry) {
+            Some(true) => return Ok(there),
+            Some(false) => {}
+            None => return Err(failed(LedgerError::RecordMissing { version: entry.version, kind: entry.kind })),
         }
         Ok(if is_final(client, of(&entry)).await { Fate::Lost } else { Fate::Contested })
     }
@@ -341,6 +358,16 @@ impl Write {
             all_final &= slot.is_final(client).await;
         }
         Ok(Ground::Taken(all_final))
+    }
+}
+
+/// The newest version of a file, without its record where the ledger does not give that out.
+async fn newest(client: &Shared, file: FileId) -> Result<Option<Entry>, LedgerError> {
+    match client.ledger.get(file).await {
+        Err(LedgerError::RecordMissing { version, kind }) => {
+            Ok(Some(Entry::without_record(file, client.owner.id(), version, kind)))
+        }
+        entry => entry,
     }
 }
 

@@ -48,11 +48,21 @@ pub struct Entry {
     pub seq: u64,
     /// When the ledger took it.
     pub written: Timestamp,
-    /// The sealed record; empty when `kind` says that the file is gone.
+    /// The sealed record; empty when `kind` says that the file is gone, and in a history when the ledger no longer gives it out.
     pub record: Vec<u8>,
 }
 
 impl Entry {
+    /// The version of a file that is there, of which nothing else is known.
+    pub(crate) fn without_record(file_id: FileId, owner: OwnerId, version: u32, kind: EventKind) -> Self {
+        Self { file_id, owner, version, kind, seq: 0, written: Timestamp::default(), record: Vec::new() }
+    }
+
+    /// Whether it should have a record and does not: then its ledger no longer gives it out.
+    pub(crate) fn lacks_record(&self) -> bool {
+        self.is_live() && self.record.is_empty()
+    }
+
     /// Whether the file exists at this version.
     #[must_use]
     pub fn is_live(&self) -> bool {
