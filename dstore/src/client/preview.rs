@@ -25,6 +25,10 @@ pub struct Preview {
     pub padded: Option<u64>,
     /// Bytes at nodes, parity included; `None` when the source does not say how long it is.
     pub stored: Option<u64>,
+    /// How many shards, parity included.
+    pub shards: usize,
+    /// How many nodes would get some of them.
+    pub nodes: usize,
     /// Bytes of the record on the ledger, for the nodes that would be chosen now. A step of 128 bytes more where the
     /// source does not say how long it is, or where numbers that a put draws happen to be short.
     pub record_len: usize,
@@ -57,6 +61,8 @@ pub(super) async fn preview(
         size,
         padded: known.then_some(manifest.padded),
         stored: known.then_some(manifest.shard_len * manifest.shards.len() as u64),
+        shards: manifest.shards.len(),
+        nodes: manifest.nodes.len(),
         record_len: len,
         cost: cost.map_err(|error| error.about(slot.path.as_str()))?,
     })

@@ -243,6 +243,7 @@ async fn lose(client: &Arc<Shared>, watched: Watched) -> Result<(), Watched> {
         tracing::warn!(
             file = %write.writing.file,
             version = write.written().version,
+            code = "version_conflict",
             "a write that was acknowledged is lost: the chain went on without it, and another writer took its place"
         );
     }

@@ -192,6 +192,11 @@ impl Write {
                 Err(LedgerError::VersionConflict { .. } | LedgerError::Unknown { .. }) => {
                     self.look_for(client, was_taken).await?
                 }
+                Err(LedgerError::Reorged) => {
+                    was_taken = true;
+                    answer = self.again(client).await?;
+                    continue;
+                }
                 // What was taken once may come back.
                 Err(error) if was_taken => return Err(Refused::Unknown(self.unknown(error))),
                 Err(error) => return Err(Refused::Never(error.about(self.writing.path.as_str()))),

@@ -37,13 +37,40 @@ fn arrived(net: &SimNet) -> u64 {
     (0..NODES).flat_map(|node| net.arrived(node)).map(|(_, bytes)| bytes).sum()
 }
 
-/// Lets what is watched come to its end, and waits for what is done then.
-async fn settle(net: &SimNet, client: &mut SimClient) {
-    for later in [FINAL * 2, FINAL * 2, DAY + Duration::from_secs(7200)] {
-        net.sleep(later).await;
-        client.restart().await;
-        client.close().await;
+/// Lets what is watched come to its end, waits for what is done then, and lets go what nobody can tell the end of.
+async fn settle(net: &SimNet, clients: &mut [&mut SimClient]) {
+    for later in [Duration::ZERO, Duration::ZERO, DAY + DAY / 8, 8 * DAY] {
+        net.skip(later).await;
+        net.sleep(FINAL * 2).await;
+        for client in &mut *clients {
+            client.restart().await;
+            client.close().await;
+        }
     }
+}
+
+/// Reads every file, which renews its leases; answers how many shards records name.
+async fn named(client: &Client, mut read: impl FnMut(&'static str, Result<(u32, Vec<u8>)>)) -> usize {
+    let mut named = 0;
+    for path in PATHS {
+        let bytes = client.get(path).bytes().await;
+        named += if bytes.is_ok() { SHARDS } else { 0 };
+        let version = client.head(path).await.map_or(0, |head| head.version);
+        read(path, bytes.map(|bytes| (version, bytes)));
+    }
+    client.clone().close().await;
+    named
+}
+
+/// What no record names has been retired, or ends with its lease 97 days after it was stored.
+async fn ends_with_its_lease(net: &SimNet, client: &Client) {
+    let read = |_, _| ();
+    net.skip(61 * DAY).await;
+    let before = named(client, read).await;
+    net.skip(37 * DAY).await;
+    net.sleep(Duration::from_secs(5)).await;
+    assert_eq!(named(client, read).await, before);
+    assert_eq!(net.shards().await.1, before, "a shard that no record names, or a record without one");
 }
 
 async fn write(client: Client, kind: usize, (path, other): (&'static str, &'static str), number: u64) -> Result<()> {
@@ -97,29 +124,25 @@ fn what_was_acknowledged_outlives_reorgs_and_ends_of_its_client() {
                     net.ledger().reorg();
                 }
             }
-            settle(&net, &mut client).await;
+            settle(&net, &mut [&mut client]).await;
             assert_eq!(journal.count(), 0, "nothing is left to be done");
-            let mut named = 0;
-            for path in PATHS {
-                match client.get(path).bytes().await {
-                    Ok(bytes) => {
-                        let version = client.head(path).await.expect("there").version;
-                        model.read(path, model.newest(path), version, &bytes);
-                        named += SHARDS;
-                    }
-                    Err(error) => {
-                        assert_eq!(error.code(), "not_found", "{path}: {error:?}");
-                        model.gone(path);
-                    }
+            named(&client, |path, read| match read {
+                Ok((version, bytes)) => model.read(path, model.newest(path), version, &bytes),
+                Err(error) => {
+                    assert_eq!(error.code(), "not_found", "{path}: {error:?}");
+                    model.gone(path);
                 }
+            })
+            .await;
+            model.check();
+            for path in PATHS {
                 let history = client.history(path).await.unwrap_or_default();
                 let puts = history.iter().filter(|version| version.kind == EventKind::Put);
                 let mut contents: Vec<_> = puts.filter_map(|put| Some(put.head.as_ref()?.content_hash)).collect();
                 contents.sort_unstable();
                 assert!(contents.windows(2).all(|pair| pair[0] != pair[1]), "{path}: one put made two versions");
             }
-            model.check();
-            assert_eq!(net.shards().await.0, named, "what is live is what records name");
+            ends_with_its_lease(&net, &client).await;
         });
     });
 }
@@ -148,22 +171,14 @@ fn two_clients_with_reorgs_lose_only_what_another_one_took_the_place_of() {
                     net.ledger().reorg();
                 }
             }
-            for _ in 0..2 {
-                settle(&net, &mut one).await;
-                settle(&net, &mut two).await;
-            }
+            settle(&net, &mut [&mut one, &mut two]).await;
             assert_eq!((first.count(), second.count()), (0, 0), "nothing is left to be done");
-            let mut named = 0;
-            for path in ["a", "b"] {
-                match one.get(path).bytes().await {
-                    Ok(bytes) => {
-                        number_of(&bytes);
-                        named += SHARDS;
-                    }
-                    Err(error) => assert_eq!(error.code(), "not_found", "{error:?}"),
-                }
-            }
-            assert_eq!(net.shards().await.0, named, "what is live is what records name");
+            named(&one, |_, read| match read {
+                Ok((_, bytes)) => _ = number_of(&bytes),
+                Err(error) => assert_eq!(error.code(), "not_found", "{error:?}"),
+            })
+            .await;
+            ends_with_its_lease(&net, &one).await;
         });
     });
 }
@@ -248,7 +263,7 @@ fn a_put_whose_place_another_writer_takes_in_a_reorg_is_a_conflict_and_leaves_no
             assert_eq!(error.code(), "version_conflict", "{error:?}");
             assert_eq!(net.shards().await.0, SHARDS, "another reorg may bring it back");
             two.put("a", content(2)).await.expect("over what is there");
-            settle(&net, &mut one).await;
+            settle(&net, &mut [&mut one]).await;
             assert!(one.get("a").bytes().await.expect("read") == content(2));
             assert_eq!((net.shards().await.0, journal.count()), (SHARDS, 0));
         });
@@ -265,7 +280,7 @@ fn what_was_acknowledged_and_then_lost_to_another_writer_leaves_nothing_and_take
             one.kill();
             net.ledger().reorg();
             two.put("a", content(2)).await.expect("stored");
-            settle(&net, &mut one).await;
+            settle(&net, &mut [&mut one]).await;
             assert!(one.get("a").bytes().await.expect("read") == content(2));
             let entries = versions(&net, &one, "a").await;
             assert_eq!((entries.len(), net.shards().await.0, journal.count()), (1, SHARDS, 0));
@@ -391,7 +406,7 @@ fn killed_in_a_rename(seed: u64, is_chain: bool, at: Option<u64>) -> std::ops::R
             net.restart(dstore::testing::SimHost::Node(dead));
             net.settled().await;
         }
-        settle(&net, &mut client).await;
+        settle(&net, &mut [&mut client]).await;
         assert_eq!(journal.count(), 0);
         start..net.steps()
     })
