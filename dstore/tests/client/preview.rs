@@ -15,7 +15,8 @@ use super::noise;
 #[derive(Debug, Clone, Default)]
 struct Batching {
     ledger: MemoryLedger,
-    coming: Arc<()>,
+    /// One in a box: clones of the ledger do not count.
+    coming: Arc<Arc<()>>,
     arrived: Arc<Mutex<usize>>,
     /// How many there were each time that all had arrived.
     batches: Arc<Mutex<Vec<usize>>>,
@@ -23,7 +24,7 @@ struct Batching {
 
 impl Batching {
     fn coming_now(&self) -> usize {
-        Arc::strong_count(&self.coming) - 1
+        Arc::strong_count(self.coming.as_ref()) - 1
     }
 }
 

@@ -56,7 +56,7 @@ async fn named(client: &Client, mut read: impl FnMut(&'static str, Result<(u32, 
         let bytes = client.get(path).bytes().await;
         named += if bytes.is_ok() { SHARDS } else { 0 };
         let version = client.head(path).await.map_or(0, |head| head.version);
-        read(path, bytes.map(|bytes| (version, bytes)));
+        read(path, bytes.map(|bytes| (version, bytes.to_vec())));
     }
     client.clone().close().await;
     named
@@ -86,6 +86,7 @@ async fn operate(net: &SimNet, client: &mut SimClient, model: &Model) {
     let (path, other) = (PATHS[net.below(PATHS.len())], PATHS[net.below(PATHS.len())]);
     let (kind, number) = (net.below(8), model.number());
     tell(net, (kind, path, other, number));
+    net.ledger().lose_answers(net.below(4) == 0);
     let work = client.spawn(move |client| async move {
         match kind {
             0..=5 => client.put(path, content(number)).await.map(|committed| committed.head),
@@ -124,6 +125,7 @@ fn what_was_acknowledged_outlives_reorgs_and_ends_of_its_client() {
                     net.ledger().reorg();
                 }
             }
+            net.ledger().heal();
             settle(&net, &mut [&mut client]).await;
             assert_eq!(journal.count(), 0, "nothing is left to be done");
             named(&client, |path, read| match read {
@@ -156,6 +158,7 @@ fn two_clients_with_reorgs_lose_only_what_another_one_took_the_place_of() {
                 let client = if net.below(2) == 0 { &mut one } else { &mut two };
                 let (kind, at) = (net.below(8), [("a", "b"), ("b", "a")][net.below(2)]);
                 tell(&net, (client.host(), kind, at, number));
+                net.ledger().lose_answers(net.below(4) == 0);
                 let work = client.spawn(move |client| write(client, kind, at, number));
                 if net.below(4) == 0 {
                     net.at_step(net.steps() + net.below(600) as u64).await;
@@ -171,6 +174,7 @@ fn two_clients_with_reorgs_lose_only_what_another_one_took_the_place_of() {
                     net.ledger().reorg();
                 }
             }
+            net.ledger().heal();
             settle(&net, &mut [&mut one, &mut two]).await;
             assert_eq!((first.count(), second.count()), (0, 0), "nothing is left to be done");
             named(&one, |_, read| match read {
