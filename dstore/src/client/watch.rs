@@ -106,7 +106,8 @@ impl Shared {
     }
 
     /// Sees to it that what this client was told of the files in `slots` is there before one of them is written: what a
-    /// reorg took is written again. Answers whether something was, so that the slots must be read again.
+    /// reorg took is written again, and nothing else before it. Answers whether something was written, so that the slots
+    /// must be read again.
     pub(super) async fn uphold(self: &Arc<Self>, slots: &[&Slot]) -> Result<bool> {
         if self.ledger.is_final_at_once() {
             return Ok(false);
@@ -128,7 +129,14 @@ impl Shared {
                 gone.push(watched);
             }
         }
-        let (_, is_written) = bring_back(self, gone, others).await;
+        let (still, is_written) = bring_back(self, gone, others).await;
+        for write in still.iter().filter_map(|left| left.write.as_ref()) {
+            let is_here = slots.iter().any(|slot| write.concerns(&slot.path));
+            if is_here && write.fate(self).await? == Fate::Open && write.ground(self).await? == Ground::Ready {
+                let what = "the chain went on without an earlier write of this file, which could not be made again yet";
+                return Err(LedgerError::Unavailable { what: what.to_owned(), source: None }.into());
+            }
+        }
         Ok(is_written)
     }
 }
