@@ -3,7 +3,6 @@
 //! Invariant: what such a write replaced is retired only when nothing can undo it, and what a reorg took is written again
 //! as it was, after what it was made upon. Nothing is remembered here: the notes say what is watched.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -312,8 +311,7 @@ async fn bring_back(client: &Arc<Shared>, mut gone: Vec<Watched>, mut others: Ve
             }
         }
         // What those that are behind were made upon, if a reorg took it too.
-        let needed: BTreeSet<_> = behind.iter().flat_map(|behind| behind.write.upon(client)).collect();
-        let is_needed = |other: &Watched| other.write.makes(client).iter().any(|made| needed.contains(made));
+        let is_needed = |other: &Watched| behind.iter().any(|behind| behind.write.is_upon(client, &other.write));
         let (more, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(is_needed);
         others = rest;
         let (is_more, mut is_written) = (!more.is_empty(), false);

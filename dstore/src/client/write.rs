@@ -118,6 +118,22 @@ impl Write {
         self.upon(client).into_iter().map(|(file, version)| (file, version.saturating_add(1))).collect()
     }
 
+    /// Whether it was made upon what `other` makes, and not upon another write of the same version.
+    pub(super) fn is_upon(&self, client: &Shared, other: &Self) -> bool {
+        let made = other.makes(client);
+        let left = |at: &(FileId, u32)| match made.iter().rposition(|made| made == at) {
+            Some(last) if last + 1 == made.len() => Some(other.manifest(client)),
+            // It has moved away.
+            Some(_) => Some(None),
+            None => None,
+        };
+        let upon = self.upon(client);
+        let is_here = upon.last().and_then(left).is_some_and(|left| left == self.writing.replaced);
+        let moved = self.from.as_ref().and_then(|_| left(upon.first()?)?);
+        let moved = moved.map(|moved| Manifest { path: self.writing.path.clone(), ..moved });
+        is_here || (moved.is_some() && moved == self.manifest(client))
+    }
+
     /// The answer of a ledger that took it.
     pub(super) fn written(&self) -> Written {
         let Writing { file, expected, record, .. } = &self.writing;

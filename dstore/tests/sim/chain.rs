@@ -265,6 +265,7 @@ fn a_put_whose_place_another_writer_takes_in_a_reorg_is_a_conflict_and_leaves_no
             net.ledger().memory().put(one.owner(), salt, 0, vec![7; 128]).await.expect("the other one is first");
             let error = put.await.expect("alive").expect_err("another one took its place");
             assert_eq!(error.code(), "version_conflict", "{error:?}");
+            one.close().await;
             assert_eq!(net.shards().await.0, SHARDS, "another reorg may bring it back");
             two.put("a", content(2)).await.expect("over what is there");
             settle(&net, &mut [&mut one]).await;
