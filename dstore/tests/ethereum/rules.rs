@@ -79,6 +79,10 @@ impl Ledger for Both {
         self.owner.wait(written, finality)
     }
 
+    fn is_final_at_once(&self) -> bool {
+        self.owner.is_final_at_once()
+    }
+
     fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         self.owner.health()
     }

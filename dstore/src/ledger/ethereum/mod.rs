@@ -159,6 +159,10 @@ impl Ledger for EthereumLedger {
         Box::pin(self.wait_for(written, finality))
     }
 
+    fn is_final_at_once(&self) -> bool {
+        self.reader.rpc.config.chain.is_final_at_once
+    }
+
     fn coming(&self) -> Coming {
         self.writer.coming()
     }
