@@ -197,6 +197,17 @@ fn a_provider_far_behind_is_left_out() {
 }
 
 #[test]
+fn a_provider_of_several_nodes_of_which_one_is_a_block_behind_is_asked_again() {
+    let stage = stage();
+    let mut calls = 0;
+    stage.proxy.obey(move |call| {
+        calls += usize::from(call.method == "eth_call");
+        if call.method == "eth_call" && calls % 3 != 0 { Fault::Refusal("header not found") } else { Fault::None }
+    });
+    assert_eq!(stage.get(stage.config()).expect("read"), vec![2; 640]);
+}
+
+#[test]
 fn a_record_that_no_provider_gives_out_is_missing_and_not_overlooked() {
     let stage = stage();
     let no_logs = |call: &Call| match &call.method[..] {

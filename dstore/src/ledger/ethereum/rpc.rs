@@ -49,6 +49,12 @@ pub(super) struct Head {
     pub(super) time: Timestamp,
 }
 
+impl Head {
+    fn block(self) -> BlockId {
+        BlockId::Number(BlockNumber::Number(self.number.into()))
+    }
+}
+
 pub(super) type Asked<T> = Result<T, ProviderError>;
 
 impl Node {
@@ -214,11 +220,11 @@ impl Rpc {
         T: PartialEq,
         F: Future<Output = Asked<T>>,
     {
-        let head = self.head().await?;
-        let at = BlockId::Number(BlockNumber::Number(head.number.into()));
         if self.nodes.len() == 1 {
-            return Ok((head, self.get(|provider| ask(provider, at)).await?));
+            return self.at_newest(ask).await;
         }
+        let head = self.head().await?;
+        let at = head.block();
         let mut answers = Vec::new();
         for (host, answer) in self.all(|provider| ask(provider, at)).await {
             match answer {
@@ -234,6 +240,27 @@ impl Rpc {
         }
         let answer = answers.into_iter().next().map(|(_, answer)| (head, answer));
         answer.ok_or_else(|| LedgerError::Unavailable { what: "no RPC provider answers".to_owned(), source: None })
+    }
+
+    /// What one provider says at its newest block. Behind its address may be several nodes, of which some do not have
+    /// that block yet and refuse.
+    async fn at_newest<'a, T, F>(
+        &'a self,
+        ask: impl Fn(&'a Provider<Http>, BlockId) -> F,
+    ) -> Result<(Head, T), LedgerError>
+    where
+        F: Future<Output = Asked<T>>,
+    {
+        let mut tried = 0;
+        loop {
+            let head = self.head().await?;
+            tried += 1;
+            match self.any(|provider| ask(provider, head.block())).await? {
+                Ok(answer) => return Ok((head, answer)),
+                Err(error) if tried == TRIES => return Err(failed(&self.nodes[0].host, &error)),
+                Err(_) => self.pause().await,
+            }
+        }
     }
 
     /// The newest block that all providers which answer, and are not far behind, know by the same hash.
