@@ -411,7 +411,8 @@ const BLOCK_NUMBER_CODE: [u8; 10] = [0x43, 0x60, 0x00, 0x52, 0x60, 0x20, 0x60, 0
 
 /// On some rollups `block.number` is that of another chain: then slots name blocks in which there is no event.
 pub(super) async fn numbers_blocks(rpc: &Rpc) -> Result<(), LedgerError> {
-    let call = TypedTransaction::Eip1559(Eip1559TransactionRequest::new().data(Bytes::from(BLOCK_NUMBER_CODE.to_vec())));
+    let call =
+        TypedTransaction::Eip1559(Eip1559TransactionRequest::new().data(Bytes::from(BLOCK_NUMBER_CODE.to_vec())));
     let call = &call;
     let (head, answer) = rpc.agreed(|provider, at| async move { provider.call(call, Some(at)).await }).await?;
     let told = <[u8; 32]>::try_from(&answer[..]).ok().map(|word| ethers_core::types::U256::from_big_endian(&word));
