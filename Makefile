@@ -1,5 +1,6 @@
-# `make test` is everything that is checked without the network. It needs Rust, a C compiler, make and bash, and uses
-# cargo-nextest when it is there; cargo-deny is not part of it (`make deny`). All suites share the dev profile, so that nothing is compiled twice.
+# `make test` is everything that is checked without the network, once the packages are there. It needs Rust, a C compiler,
+# make, bash, node and npm (for the contract's tools, contracts/README.md), and uses cargo-nextest when it is there;
+# cargo-deny is not part of it (`make deny`). All Rust suites share the dev profile, so that nothing is compiled twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,11 +9,11 @@ SHELL := bash
 # The counts are read from what cargo prints: colours would be in the way.
 export CARGO_TERM_COLOR := never
 
-SUITES := check-fmt lint tests doc-tests docs dependencies
+SUITES := check-fmt lint contracts tests doc-tests docs dependencies
 PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
 DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none
 
-.PHONY: help test check-fmt lint tests doc-tests docs dependencies deny advisories fmt demo bench fuzz
+.PHONY: help test $(SUITES) artifact deny advisories fmt demo bench fuzz
 
 help:
 	@echo 'make test   everything that is checked (cold: about 20 minutes on 2 cores)'
@@ -20,6 +21,7 @@ help:
 	@echo 'make bench  the whole system, beside the limits of this machine'
 	@echo 'make fuzz   look for inputs that break something: 60 s for each target, or TARGET=name SECONDS=600 (0: until ^C)'
 	@echo 'make fmt    format the code'
+	@echo 'make artifact  what clients embed of the contract, and its gas snapshot, after a change to it'
 	@echo 'Parts of make test: $(SUITES)'
 	@echo 'Not part of it: make deny (licences, with cargo-deny), make advisories (asks the network)'
 
@@ -40,6 +42,13 @@ lint:
 	@cargo clippy --locked --workspace --all-targets --features dstore/testing -- -D warnings
 	@cargo clippy --locked --workspace -- -D warnings
 	@echo "lint: $$($(PACKAGES)) packages without a warning"
+
+# Before the Rust tests, which need the anvil that it installs.
+contracts:
+	@contracts/bin/check
+
+artifact:
+	@contracts/bin/check --write
 
 tests:
 	@if cargo nextest --version >/dev/null 2>&1; then \
@@ -71,6 +80,7 @@ advisories:
 fmt:
 	cargo fmt --all
 	cargo fmt --manifest-path dstore/fuzz/Cargo.toml
+	cd contracts && bin/forge fmt
 
 demo:
 	cargo run --locked --release -p dstore-cli -- demo
