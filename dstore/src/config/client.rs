@@ -328,7 +328,9 @@ mod tests {
             ("DSTORE_CONFIRMATIONS", "0"),
         ] {
             let ledger = ("DSTORE_LEDGER", if variable == "DSTORE_LEDGER" { value } else { "ethereum" });
-            let config = env(&[("ETH_PRIVATE_KEY", KEY), ledger, (variable, value)]);
+            // The key of a provider counts only where no provider is named.
+            let provider = if variable == "ALCHEMY_API_KEY" { "" } else { "http://127.0.0.1:1" };
+            let config = env(&[("ETH_PRIVATE_KEY", KEY), ledger, ("ETH_RPC_URL", provider), (variable, value)]);
             let error = client(&config, Path::new("/nowhere")).expect_err(variable).to_string();
             assert!(error.starts_with(variable), "{error}");
         }
