@@ -84,9 +84,9 @@ pub fn owner_key(config: &Config, dir: &Path) -> Result<OwnerKey> {
         )));
     };
     let origin = value.origin.clone();
-    Ok(match *key {
-        &Key::OWNER_KEY => OwnerKey::Variable(origin),
-        &Key::KEYSTORE => OwnerKey::Keystore(value.text().into(), origin),
+    Ok(match **key {
+        Key::OWNER_KEY => OwnerKey::Variable(origin),
+        Key::KEYSTORE => OwnerKey::Keystore(value.text().into(), origin),
         _ => OwnerKey::File(value.text().into(), origin),
     })
 }
