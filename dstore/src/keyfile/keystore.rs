@@ -77,6 +77,15 @@ fn check(keystore: &EthKeystore) -> Result<(), String> {
         }
         KdfparamsType::Pbkdf2 { c, dklen, prf, .. } => (*dklen, prf == "hmac-sha256" && (1..=MAX_ROUNDS).contains(c)),
     };
+    if let KdfparamsType::Scrypt { n, r, .. } = &crypto.kdfparams
+        && is_bounded
+        && n.ilog2() >= 16 * r
+    {
+        return Err(format!(
+            "its scrypt has n = {n} with r = {r}, which RFC 7914 excludes and some programs wrote once: \
+             let a wallet that opens it write it again"
+        ));
+    }
     if usize::from(key_len) != KEY_LEN || !is_bounded {
         return Err(
             "a keystore that asks for more memory or time than any wallet does, or for what none does".to_owned()
@@ -92,18 +101,19 @@ mod tests {
     use super::super::write_secret;
     use super::*;
 
-    /// The test vectors of the format's definition; the key of both, and their password.
-    const KEY: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
     const PASSWORD: &str = "testpassword";
+    const ADDRESS: &str = "008aeeda4d805471df9b2a5b0f38a0c3bcba786b";
+    /// From the definition of the format.
     const PBKDF2: &str = r#"{"crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},
         "ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2","kdfparams":{
         "c":262144,"dklen":32,"prf":"hmac-sha256","salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},
         "mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},
         "id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
+    /// The same key and password with the numbers that wallets use, from the scrypt and AES of OpenSSL.
     const SCRYPT: &str = r#"{"crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"83dbcc02d8ccb40e466191a123791e0e"},
-        "ciphertext":"d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c","kdf":"scrypt","kdfparams":{
-        "dklen":32,"n":262144,"p":8,"r":1,"salt":"ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"},
-        "mac":"2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097"},
+        "ciphertext":"b160ff7e6d855b53a3f8d65e4b2850584cfaa01751807f19d07c298de16f802d","kdf":"scrypt","kdfparams":{
+        "dklen":32,"n":262144,"p":1,"r":8,"salt":"ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"},
+        "mac":"daeeba49ffae86381ae33f74c05dc0038888a7806267a04a1ae2183a7f2b7b17"},
         "id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
 
     fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -114,11 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_the_definition_open_with_their_password_and_no_other() {
-        let expected = Owner::parse(KEY).expect("valid").id();
+    fn what_other_programs_wrote_opens_with_its_password_and_no_other() {
         for text in [PBKDF2, SCRYPT] {
             let (_dir, path) = file(text);
-            assert_eq!(Owner::open_keystore(&path, PASSWORD).expect("opens").id(), expected);
+            assert_eq!(Owner::open_keystore(&path, PASSWORD).expect("opens").id().to_string(), ADDRESS);
             let error = Owner::open_keystore(&path, "hunter2").expect_err("another password");
             assert_eq!(error.code(), "config");
             assert!(error.to_string().contains("the password is wrong") && !format!("{error:?}").contains("hunter2"));
@@ -133,19 +142,21 @@ mod tests {
             (SCRYPT, r#""n":262144"#, r#""n":262143"#),
             (SCRYPT, r#""n":262144"#, r#""n":0"#),
             (SCRYPT, r#""n":262144"#, r#""n":1048576"#),
-            (SCRYPT, r#""r":1"#, r#""r":1073741823"#),
-            (SCRYPT, r#""p":8"#, r#""p":1073741823"#),
-            (SCRYPT, r#""p":8"#, r#""p":0"#),
+            (SCRYPT, r#""r":8"#, r#""r":1073741823"#),
+            (SCRYPT, r#""r":8"#, r#""r":1"#),
+            (SCRYPT, r#""p":1"#, r#""p":1073741823"#),
+            (SCRYPT, r#""p":1"#, r#""p":4"#),
+            (SCRYPT, r#""p":1"#, r#""p":0"#),
             (SCRYPT, r#""dklen":32"#, r#""dklen":16"#),
             (PBKDF2, r#""c":262144"#, r#""c":4294967295"#),
             (PBKDF2, r#""c":262144"#, r#""c":0"#),
             (PBKDF2, r#""dklen":32"#, r#""dklen":0"#),
             (PBKDF2, "hmac-sha256", "hmac-md5"),
             (SCRYPT, r#""iv":"83db"#, r#""iv":""#),
-            (SCRYPT, r#""ciphertext":"d172"#, r#""ciphertext":""#),
+            (SCRYPT, r#""ciphertext":"b160"#, r#""ciphertext":""#),
             (SCRYPT, "aes-128-ctr", "aes-128-cbc"),
             (SCRYPT, r#""version":3"#, r#""version":1"#),
-            (SCRYPT, r#"{"crypto""#, r#"{"cryptic""#),
+            (SCRYPT, r#""crypto""#, r#""cryptic""#),
         ];
         for (text, from, to) in changes {
             let changed = text.replacen(from, to, 1);
@@ -158,7 +169,14 @@ mod tests {
             assert!(allocated.bytes_max < 1 << 20, "{to}: {} bytes", allocated.bytes_max);
         }
         let (_dir, path) = file(&" ".repeat(20_000));
-        assert!(Owner::open_keystore(&path, PASSWORD).expect_err("too long").to_string().contains("too long"));
+        assert!(Owner::open_keystore(&path, "").expect_err("too long").to_string().contains("too long"));
+    }
+
+    #[test]
+    fn a_keystore_that_the_rules_of_scrypt_exclude_says_what_to_do() {
+        let (_dir, path) = file(&SCRYPT.replace(r#""p":1,"r":8"#, r#""p":8,"r":1"#));
+        let error = Owner::open_keystore(&path, PASSWORD).expect_err("refused").to_string();
+        assert!(error.contains("RFC 7914") && error.contains("write it again"), "{error}");
     }
 
     #[cfg(unix)]
