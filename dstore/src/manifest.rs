@@ -186,8 +186,14 @@ impl RecordPlace {
 }
 
 /// Bytes of the record of a manifest that encodes to `len` bytes.
-fn record_len(len: usize) -> usize {
+fn padded_len(len: usize) -> usize {
     (1 + SIV_LEN + 2 + len).next_multiple_of(RECORD_UNIT)
+}
+
+/// Bytes of the record of this manifest.
+#[must_use]
+pub fn record_len(manifest: &Manifest) -> usize {
+    padded_len(proto::encode(manifest).len())
 }
 
 /// Whether the record of this manifest fits, to be asked before anything is uploaded.
@@ -195,7 +201,7 @@ fn record_len(len: usize) -> usize {
 /// # Errors
 /// [`Error::TooLarge`].
 pub fn check_record_len(manifest: &Manifest) -> Result<(), Error> {
-    let total = record_len(proto::encode(manifest).len());
+    let total = record_len(manifest);
     if total <= MAX_RECORD_LEN {
         return Ok(());
     }
@@ -213,7 +219,7 @@ pub fn check_record_len(manifest: &Manifest) -> Result<(), Error> {
 pub fn seal_record(owner: &Owner, place: RecordPlace, manifest: &Manifest) -> Result<Vec<u8>, Error> {
     manifest.validate()?;
     let encoded = zeroize::Zeroizing::new(proto::encode(manifest));
-    let total = record_len(encoded.len());
+    let total = padded_len(encoded.len());
     check_record_len(manifest)?;
     let len = u16::try_from(encoded.len()).expect("a record is at most 4 KiB");
     let mut plaintext = zeroize::Zeroizing::new(vec![0; total - 1 - SIV_LEN]);
@@ -243,7 +249,7 @@ pub fn open_record(owner: &Owner, place: RecordPlace, record: &[u8]) -> Result<M
     let (len, rest) = plaintext.split_first_chunk::<2>().ok_or(integrity("record: length"))?;
     let len = usize::from(u16::from_be_bytes(*len));
     let (encoded, padding) = rest.split_at_checked(len).ok_or(integrity("record: manifest length"))?;
-    if record_len(len) != record.len() || padding.iter().any(|byte| *byte != 0) {
+    if padded_len(len) != record.len() || padding.iter().any(|byte| *byte != 0) {
         return Err(integrity("record: padding"));
     }
     let manifest: Manifest = proto::decode("manifest", encoded).map_err(|_| integrity("record: manifest"))?;

@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, ready};
+use futures_util::stream::{self, StreamExt};
 
 use super::report::{Reporter, Warning, WarningCode};
 use super::slot::Slot;
 use super::{Client, Shared};
 use crate::copy::{RecordCopy, open_copy, seal_copy};
-use crate::error::{Error, Result};
-use crate::manifest::{Manifest, NodePlace, RecordPlace};
+use crate::error::{ChainProblem, Error, Result};
+use crate::manifest::{Manifest, NodePlace, RecordPlace, open_record};
 use crate::net::{Link, LinkError};
+use crate::path::FilePath;
 use crate::proto::{CapabilityKey, CopyOffer, CopyQuery, MAX_LEASE, NodeReply, NodeRequest, Signed};
 
 /// Brings copies to nodes, to all at once and to each in this order; answers the nodes that do not have them all.
@@ -123,6 +125,41 @@ impl Shared {
     }
 }
 
+/// Nodes that are asked for a copy at once.
+const NODES_AT_ONCE: usize = 16;
+
+impl Shared {
+    /// The first copy of the version at `place` that a node gives and that `is_right`; every node that the registries
+    /// list is asked.
+    async fn find(&self, place: RecordPlace, is_right: impl Fn(&RecordCopy) -> bool) -> Result<Option<RecordCopy>> {
+        let nodes = self.directory.places().await?;
+        let asked = stream::iter(nodes).map(|node| async move { self.fetch(place, &node).await });
+        let mut found =
+            asked.buffer_unordered(NODES_AT_ONCE).filter_map(|copy| ready(copy.filter(|copy| is_right(copy))));
+        Ok(found.next().await)
+    }
+
+    /// The record of the version at `place`, which the ledger knows and does not give out, from a node that has a copy.
+    pub(super) async fn find_record(&self, place: RecordPlace, path: &FilePath) -> Result<Vec<u8>> {
+        let is_right = |copy: &RecordCopy| {
+            let manifest = open_record(&self.owner, place, &copy.record);
+            manifest.is_ok_and(|manifest| manifest.path == *path)
+        };
+        let found = self.find(place, is_right).await;
+        let why = match found {
+            Ok(Some(copy)) => return Ok(copy.record),
+            Ok(None) => {
+                "no node that answers has a copy: try again when more nodes answer, or with another provider".to_owned()
+            }
+            Err(error) => format!("no node could be asked for a copy ({error})"),
+        };
+        let version = place.version;
+        let what =
+            format!("it has version {version} of {:?}, its provider gives no record out, and {why}", path.as_str());
+        Err(Error::Chain { problem: ChainProblem::Other, what })
+    }
+}
+
 impl Client {
     /// One version of a file as the nodes keep it, for a ledger that knows the version and has lost its record. The
     /// record is not opened. Every node that the registries list is asked.
@@ -130,10 +167,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] when no node that answers has it; as [`Client::network`].
     pub async fn record_copy(&self, place: RecordPlace) -> Result<RecordCopy> {
-        let client = &self.0;
-        let nodes = client.directory.places().await?;
-        let asked = nodes.iter().map(|node| client.fetch(place, node));
-        let found = join_all(asked).await.into_iter().flatten().next();
+        let found = self.0.find(place, |_| true).await?;
         found.ok_or_else(|| Error::NotFound { path: format!("file {}, version {}", place.file, place.version) })
     }
 }

@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 
 use super::fetch::{ShardAccess, whom};
 use super::note::{Note, Notes, Offered};
-use super::settle;
-use super::slot::{Refused, Slot, ledger_failed};
+use super::slot::Slot;
+use super::write::{Refused, Write};
 use super::{Head, Reporter, Shared, Warning, WarningCode};
 use crate::error::{Error, Result};
 use crate::id::NodeId;
 use crate::keys::ContentKey;
-use crate::ledger::{EventKind, LedgerError, Written};
+use crate::ledger::{Coming, LedgerError, Written};
 use crate::manifest::{Manifest, NodePlace};
 use crate::net::Link;
 use crate::path::FilePath;
@@ -22,83 +22,61 @@ use crate::signature::SecretKey;
 
 /// Removes the file at `path`; answers what it was.
 pub(super) async fn remove(client: &Arc<Shared>, path: FilePath) -> Result<Head> {
-    let slot = Slot::read(client, path).await?;
+    let slot = client.slot_to_write(path).await?;
     let expected = slot.version();
     if !slot.is_live() {
         return Err(Error::NotFound { path: slot.path.to_string() });
     }
     // A record that does not open is no reason to keep it.
     let manifest = slot.manifest(client);
-    let mut notes = Notes::begin(client, &slot.path).await?;
-    if let Some(notes) = &mut notes {
-        notes.add(&settle::writing(client, &slot, expected, None, manifest.as_ref().ok().cloned())).await?;
-    }
-    let written = client.ledger.remove(client.owner.id(), slot.salt, expected).await;
-    let settled = slot.settle(client, expected, written, |entry| entry.kind == EventKind::Removed).await;
-    let written = match settled {
-        Ok(written) => written,
-        Err(refused) => return Err(give_up(notes, refused).await),
-    };
-    if let Ok(manifest) = &manifest {
-        let copy = slot.copy_of(client, written.version, EventKind::Removed, Vec::new());
-        client.spread(vec![copy], manifest, None, &Reporter::default()).await;
-    }
-    let retired = manifest.as_ref().map(Abandoned::all_of).unwrap_or_default();
-    client.retire(retired, Reporter::default(), notes);
-    let manifest = manifest?;
-    Ok(Head::new(slot.file_id, expected, &manifest))
+    let write = Write::new(client, &slot, expected, None, manifest.as_ref().ok().cloned());
+    make(client, &write, manifest.as_ref().ok()).await?;
+    Ok(Head::new(slot.file_id, expected, &manifest?))
 }
 
 /// Moves a file to a path where none is.
 pub(super) async fn rename(client: &Arc<Shared>, from: FilePath, to: FilePath) -> Result<Head> {
     if from == to {
-        return Err(ledger_failed(LedgerError::SamePath, Some(&from)));
+        return Err(LedgerError::SamePath.into());
     }
-    let old = Slot::read(client, from).await?;
+    let mut old = Slot::read(client, from).await?;
+    let mut new = Slot::read(client, to).await?;
+    if client.uphold(&[&old, &new]).await? {
+        old = Slot::read(client, old.path).await?;
+        new = Slot::read(client, new.path).await?;
+    }
     let mut manifest = old.manifest(client)?;
-    let new = Slot::read(client, to).await?;
     if new.is_live() {
         return Err(Error::AlreadyExists { path: new.path.to_string(), version: new.version() });
     }
     manifest.path = new.path.clone();
     let record = new.seal(client, new.version(), &manifest)?;
-    let (expected_from, expected_to) = (old.version(), new.version());
-    let owner = client.owner.id();
-    let written = client.ledger.rename(owner, old.salt, expected_from, new.salt, expected_to, record.clone()).await;
-    let settled = new.settle(client, expected_to, written, |entry| entry.record == record).await;
-    let Written { version, .. } = match settled {
-        Ok(written) => written,
-        // The target is as it was, so it was the source that another writer changed.
-        Err(Refused::Unknown(_)) => {
-            let now = Slot::read(client, old.path.clone()).await?;
-            if now.version() == expected_from {
-                return Err(Error::UnknownOutcome { path: new.path.to_string(), source: None });
-            }
-            let (path, actual) = (now.path.to_string(), now.version());
-            return Err(Error::VersionConflict { path, expected: expected_from, actual });
-        }
-        Err(refused) => return Err(error_of(refused)),
-    };
-    // The new path first: between the two the file is found twice, and never not at all.
-    let copies = vec![
-        new.copy_of(client, version, EventKind::RenamedHere, record),
-        old.copy_of(client, expected_from.saturating_add(1), EventKind::RenamedAway, Vec::new()),
-    ];
-    client.spread(copies, &manifest, None, &Reporter::default()).await;
+    let write = Write::rename(client, &old, &new, record);
+    let Written { version, .. } = make(client, &write, Some(&manifest)).await?;
     Ok(Head::new(new.file_id, version, &manifest))
 }
 
-/// Forgets a write that will not happen; the log of one whose fate is not known stays.
-async fn give_up(notes: Option<Notes>, refused: Refused) -> Error {
-    if let (Refused::Never(_), Some(notes)) = (&refused, notes) {
-        notes.remove().await;
+/// Makes a write that changes no content, and does what follows from it; `manifest` says at which nodes its copies are.
+async fn make(client: &Arc<Shared>, write: &Write, manifest: Option<&Manifest>) -> Result<Written> {
+    let mut notes = Notes::begin(client, &write.writing.path).await?;
+    if let Some(notes) = &mut notes {
+        notes.add(&write.note()).await?;
     }
-    error_of(refused)
-}
-
-fn error_of(refused: Refused) -> Error {
-    match refused {
-        Refused::Never(error) | Refused::Unknown(error) => error,
+    match write.make(client, Coming::default()).await {
+        Ok(written) => {
+            if let Some(manifest) = manifest {
+                client.spread(write.copies(client), manifest, None, &Reporter::default()).await;
+            }
+            client.acknowledge(write, notes, Reporter::default()).await;
+            Ok(written)
+        }
+        Err(refused) => {
+            // The log of one whose fate is not known stays.
+            if let (Refused::Never(_) | Refused::Lost(_), Some(notes)) = (&refused, notes) {
+                notes.remove().await;
+            }
+            Err(refused.error())
+        }
     }
 }
 

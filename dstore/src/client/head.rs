@@ -95,10 +95,10 @@ pub struct FileVersion {
     pub version: u32,
     /// What made it.
     pub kind: EventKind,
-    /// When the ledger took it.
+    /// When the ledger took it; when its content was stored, if the ledger no longer tells.
     pub written: Timestamp,
-    /// The file at this version; `None` when `kind` says that it was gone. The shards of a version that was replaced
-    /// are freed after a day.
+    /// The file at this version; `None` when `kind` says that it was gone, and when the ledger no longer gives its record
+    /// out. The shards of a version that was replaced are freed after a day.
     pub head: Option<Head>,
 }
 
@@ -122,6 +122,8 @@ pub struct Recovery {
     pub ledgers: Vec<RecoveredLedger>,
     /// Every node that was asked, in the order of their ids.
     pub nodes: Vec<RecoveryNode>,
+    /// Why this client's own ledger did not tell all that it knows of its files; `None` when it did.
+    pub ledger_problem: Option<String>,
 }
 
 /// What the nodes know of the files of one ledger.
@@ -144,7 +146,8 @@ pub struct RecoveredFile {
     pub head: Head,
     /// Its shards, as their nodes say.
     pub shards: Vec<ShardCheck>,
-    /// Whether a node that holds some of it did not answer, and may know of a later version, or that it was removed.
+    /// Whether a later version may be known, or that it was removed: to a node that holds some of it and did not answer,
+    /// or to this client's own ledger, which did not tell, or has the later version without its record.
     pub may_be_older: bool,
 }
 

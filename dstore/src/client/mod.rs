@@ -25,6 +25,7 @@ mod part;
 mod places;
 mod plan;
 mod pool;
+mod preview;
 mod probe;
 mod put;
 mod ranges;
@@ -32,11 +33,14 @@ mod reader;
 mod recover;
 mod report;
 mod save;
+mod search;
 mod send;
 mod settle;
 mod slot;
 mod source;
 mod upload;
+mod watch;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +65,7 @@ use pace::Pace;
 use pool::Pool;
 use report::Reporter;
 use slot::Slot;
+use watch::Watch;
 
 pub use builder::ClientBuilder;
 pub use copy::CopyFile;
@@ -70,6 +75,7 @@ pub use head::{
     Committed, FileVersion, Head, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode, ShardCheck, ShardHealth,
     ShardHome,
 };
+pub use preview::Preview;
 pub use probe::Probe;
 pub use put::{Put, PutMode};
 pub use reader::Reader;
@@ -102,6 +108,8 @@ pub(crate) struct Shared {
     settled: async_channel::Receiver<()>,
     /// When that was last done, seconds of uptime.
     looked: AtomicU64,
+    /// What a reorg of the ledger may still undo.
+    watch: Watch,
 }
 
 impl Shared {
@@ -168,13 +176,26 @@ impl Client {
         let puts = async_lock::Semaphore::new(PUTS_AT_ONCE);
         let looked = AtomicU64::new(rt.uptime().as_secs());
         let (looking, settled) = async_channel::bounded(1);
-        let pace = Pace::default();
-        let shared =
-            Arc::new(Shared { settings, owner, ledger, rt, directory, pool, pace, puts, background, settled, looked });
+        let (pace, watch) = (Pace::default(), Watch::new(&settings.journal));
+        let shared = Arc::new(Shared {
+            settings,
+            owner,
+            ledger,
+            rt,
+            directory,
+            pool,
+            pace,
+            puts,
+            background,
+            settled,
+            looked,
+            watch,
+        });
         if shared.settings.journal.is_some() {
             shared.background(async move |client| {
                 settle::run(&client).await;
                 drop(looking);
+                watch::take_over(&client).await;
             });
         }
         Self(shared)
@@ -229,7 +250,8 @@ impl Client {
         Ok((head, checks))
     }
 
-    /// The owner's files whose path starts with `prefix`, in no order.
+    /// The owner's files whose path starts with `prefix`, in no order. Of a ledger that gives no records out, those of
+    /// whose present version a node has a copy; an error comes last when these may not be all.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<Head>> {
         list::list(self.0.clone(), prefix.to_owned())
     }
@@ -260,7 +282,8 @@ impl Client {
     }
 
     /// Every version of the file at `path`, also one that was removed: newest first, at most
-    /// [`MAX_HISTORY_LEN`](crate::ledger::MAX_HISTORY_LEN) of them.
+    /// [`MAX_HISTORY_LEN`](crate::ledger::MAX_HISTORY_LEN) of them. Of a ledger that gives no records out any more, the
+    /// newest alone, from the nodes' copies.
     ///
     /// # Errors
     /// [`Error::NotFound`] when no file ever was there; else as [`Client::head`].

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::write::Write;
 use crate::error::{Error, Result};
-use crate::id::FileId;
+use crate::id::{FileId, LedgerId};
 use crate::journal::{Journal, Log, LogId, Tag};
 use crate::keys::{ContentKey, SivKey};
 use crate::manifest::{Manifest, NodePlace};
@@ -42,6 +43,22 @@ pub(super) enum Note {
     },
     /// 7: a content is on its way into a local file.
     Fetching(Fetching),
+    /// 8: the ledger is about to be told of a rename.
+    Renaming {
+        /// Where the file is.
+        from: FilePath,
+        /// Its version there.
+        expected: u32,
+        /// What is written where it arrives.
+        to: Writing,
+    },
+    /// 9: the write was confirmed and its caller told, and a reorg of this ledger may still undo it.
+    Acknowledged {
+        /// When.
+        at: Timestamp,
+        /// Which ledger: another one says nothing about it.
+        ledger: LedgerId,
+    },
 }
 
 /// A put.
@@ -105,12 +122,20 @@ impl Notes {
         Ok(Some(Self { log, key: client.owner.journal_key(), count: 0 }))
     }
 
+    /// Starts the log of a write that was made without one, and is watched: it may end with the process.
+    pub(super) async fn begin_watched(client: &Shared, write: &Write) -> Result<Self> {
+        let tag = Tag(client.owner.journal_tag(&write.writing.path));
+        let log = client.watch.journal.begin(tag).await.map_err(failed)?;
+        let mut notes = Self { log, key: client.owner.journal_key(), count: 0 };
+        notes.add(&write.note()).await?;
+        Ok(notes)
+    }
+
     /// The logs that earlier operations left: of those on `path`, or all. What does not open is another owner's.
     pub(super) async fn claim(client: &Shared, path: Option<&FilePath>) -> Result<Vec<(Self, Vec<Note>)>> {
-        let Some(journal) = &client.settings.journal else { return Ok(Vec::new()) };
         let tag = path.map(|path| Tag(client.owner.journal_tag(path)));
         let mut found = Vec::new();
-        for log in journal.claim(tag).await.map_err(failed)? {
+        for log in client.watch.journal.claim(tag).await.map_err(failed)? {
             let key = client.owner.journal_key();
             let sealed = log.notes().await.map_err(failed)?;
             let noted = sealed.len();

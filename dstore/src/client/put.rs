@@ -10,13 +10,13 @@ use super::events::Events;
 use super::note::{Begun, Note, Notes};
 use super::offer::Offers;
 use super::report::{Progress, Reporter, Warning};
-use super::settle::{self, Earlier, Undecided, Unfinished};
-use super::slot::{Refused, Slot};
+use super::settle::{self, Earlier, Told, Undecided, Unfinished};
+use super::slot::Slot;
 use super::upload::{Failed, Order, Upload, candidates};
-use super::{Client, Committed, Head, Shared, Source};
+use super::write::{Refused, Write};
+use super::{Client, Committed, Head, Preview, Shared, Source, preview};
 use crate::error::{Error, Result};
 use crate::keys::ContentKey;
-use crate::ledger::EventKind;
 use crate::manifest::{MAX_ATTRIBUTES, MAX_ATTRIBUTES_LEN, Manifest};
 use crate::path::FilePath;
 use crate::placement::nodes_needed;
@@ -117,23 +117,18 @@ impl IntoFuture for Put {
 impl Put {
     async fn run(self) -> Result<Committed> {
         let client = &self.client.0;
-        let scheme = self.scheme.unwrap_or(client.settings.scheme);
-        check_tolerance(scheme, client.settings.tolerate)?;
-        check_attributes(&self.attributes)?;
-        let slot = Slot::read(client, FilePath::new(self.path)?).await?;
-        let order = Order {
-            path: slot.path.clone(),
-            scheme,
-            padding: self.padding.unwrap_or(client.settings.padding),
-            attributes: self.attributes,
-            reporter: self.reporter,
-        };
+        let coming = client.ledger.coming();
+        let order = self.order()?;
+        let slot = client.slot_to_write(order.path.clone()).await?;
         let turn = client.puts.acquire().await;
         let mut source = self.source.open(&client.rt).await?;
         settle::run_again(client);
         let mut left = settle::earlier(client, &order, &slot, &mut source).await?;
-        if let Some(Earlier::Committed(manifest, version, notes)) = left {
-            client.retire(Vec::new(), order.reporter, Some(notes));
+        if let Some(Earlier::Committed(Told { manifest, version, shown, notes })) = left {
+            match shown {
+                Some(write) => client.acknowledge(&write, Some(notes), order.reporter).await,
+                None => client.retire(Vec::new(), order.reporter, Some(notes)),
+            }
             return Ok(committed(&slot, version, &manifest, stored_len(&manifest)));
         }
         let expected = self.mode.expected(&slot)?;
@@ -169,26 +164,30 @@ impl Put {
                 (manifest, record)
             }
         };
+        let write = Write::new(client, &slot, expected, Some(record), replaced);
         if let Some(notes) = &mut notes {
-            notes.add(&settle::writing(client, &slot, expected, Some(record.clone()), replaced.clone())).await?;
+            notes.add(&write.note()).await?;
         }
-        match slot.write(client, expected, record.clone()).await {
+        match write.make(client, coming).await {
             Ok(written) => {
                 tracing::debug!(version = written.version, resumed, "the new version is durable");
-                let copy = slot.copy_of(client, written.version, EventKind::Put, record);
-                client.spread(vec![copy], &manifest, replaced.as_ref(), &order.reporter).await;
-                let retired = replaced.as_ref().map(Abandoned::all_of).unwrap_or_default();
-                client.retire(retired, order.reporter, notes);
+                let replaced = write.writing.replaced.as_ref();
+                client.spread(write.copies(client), &manifest, replaced, &order.reporter).await;
+                client.acknowledge(&write, notes, order.reporter).await;
                 Ok(committed(&slot, written.version, &manifest, resumed))
             }
             Err(Refused::Unknown(error)) => Err(error),
             // This write did not happen. An earlier one of the same record may, until another version is there.
-            Err(Refused::Never(error)) if is_again && !matches!(error, Error::VersionConflict { .. }) => Err(error),
+            Err(Refused::Never(error)) if is_again => Err(error),
             Err(Refused::Never(error)) => {
                 match notes {
                     Some(notes) => client.abandon(Abandoned::all_of(&manifest), notes),
                     None => client.retire(Abandoned::all_of(&manifest), order.reporter, None),
                 }
+                Err(error)
+            }
+            Err(Refused::Lost(error)) => {
+                client.yield_to(&write, &manifest, notes, order.reporter).await;
                 Err(match error {
                     Error::VersionConflict { path, actual, .. } if self.mode == PutMode::Create => {
                         Error::AlreadyExists { path, version: actual }
@@ -197,6 +196,36 @@ impl Put {
                 })
             }
         }
+    }
+
+    /// What would be stored, and what the ledger takes for it. Nothing is sent to a node and nothing is written; the
+    /// ledger, the registries and some nodes are asked.
+    ///
+    /// # Errors
+    /// Those of a put that are known before it begins: [`Error::InvalidPath`], [`Error::Config`], [`Error::TooLarge`],
+    /// what [`PutMode`] refuses, [`Error::NotEnoughNodes`], a source that cannot be read, and those of the ledger.
+    pub async fn preview(self) -> Result<Preview> {
+        let client = &self.client.0;
+        let order = self.order()?;
+        let slot = Slot::read(client, order.path.clone()).await?;
+        let expected = self.mode.expected(&slot)?;
+        let size = self.source.open(&client.rt).await?.len();
+        preview::preview(client, &order, &slot, expected, size).await
+    }
+
+    /// What is to be stored, checked as far as it can be without asking anybody.
+    fn order(&self) -> Result<Order> {
+        let settings = &self.client.0.settings;
+        let scheme = self.scheme.unwrap_or(settings.scheme);
+        check_tolerance(scheme, settings.tolerate)?;
+        check_attributes(&self.attributes)?;
+        Ok(Order {
+            path: FilePath::new(self.path.as_str())?,
+            scheme,
+            padding: self.padding.unwrap_or(settings.padding),
+            attributes: self.attributes.clone(),
+            reporter: self.reporter.clone(),
+        })
     }
 }
 

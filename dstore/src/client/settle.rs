@@ -8,48 +8,53 @@ use std::time::Duration;
 
 use super::edit::Abandoned;
 use super::note::{Begun, Fetching, Note, Notes, Offered, Writing};
-use super::slot::{Slot, ledger_failed, ledger_timeout};
+use super::slot::Slot;
 use super::source::OpenSource;
 use super::upload::Order;
-use super::{Reporter, Shared};
-use crate::copy::RecordCopy;
+use super::write::{Fate, Write};
+use super::{Reporter, Shared, watch};
 use crate::error::Result;
-use crate::id::FileId;
-use crate::ledger::{Entry, EventKind, LedgerError};
-use crate::manifest::{Manifest, RecordPlace, open_record};
+use crate::id::LedgerId;
+use crate::manifest::Manifest;
 use crate::path::FilePath;
 use crate::rt::Timestamp;
 
 /// How long an unfinished put can be gone on with: a little less than nodes keep their parts of it (docs/wire.md 7.3).
 const RESUMABLE: Duration = Duration::from_secs(23 * 3600);
 /// How long what could not be finished is left alone before it is tried again.
-const REST: Duration = Duration::from_secs(600);
+pub(super) const REST: Duration = Duration::from_secs(600);
 /// How often a client that runs on looks again.
 const AGAIN: Duration = Duration::from_secs(3600);
 /// How long it is tried at all: then its leases end.
-const HOPELESS: Duration = Duration::from_secs(8 * 24 * 3600);
+pub(super) const HOPELESS: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// What the notes of one operation say together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Left {
     pub(super) begun: Option<Begun>,
     pub(super) offered: Vec<Offered>,
-    writing: Option<Writing>,
+    pub(super) write: Option<Write>,
     retire: Option<(Timestamp, Manifest)>,
     fetching: Option<Fetching>,
     tried: Option<Timestamp>,
     is_written: bool,
     is_given_up: bool,
+    /// By which ledger, and that it may still be undone there.
+    acknowledged: Option<LedgerId>,
 }
 
 impl Left {
-    fn of(notes: Vec<Note>) -> Self {
+    pub(super) fn of(notes: Vec<Note>) -> Self {
         let mut left = Self::default();
         for note in notes {
             match note {
                 Note::Put(begun) => left.begun = Some(begun),
                 Note::Offered(offered) => left.offered.extend(offered),
-                Note::Writing(writing) => left.writing = Some(writing),
+                Note::Writing(writing) => left.write = Some(Write { writing, from: None }),
+                Note::Renaming { from, expected, to } => {
+                    left.write = Some(Write { writing: to, from: Some((from, expected)) });
+                }
+                Note::Acknowledged { ledger, .. } => left.acknowledged = Some(ledger),
                 Note::Written => left.is_written = true,
                 Note::Tried(at) => left.tried = Some(at),
                 Note::GivenUp => left.is_given_up = true,
@@ -61,8 +66,8 @@ impl Left {
     }
 
     /// When the operation began.
-    fn at(&self) -> Timestamp {
-        let writing = self.writing.as_ref().map(|writing| writing.at);
+    pub(super) fn at(&self) -> Timestamp {
+        let writing = self.write.as_ref().map(|write| write.writing.at);
         let retire = self.retire.as_ref().map(|(at, _)| *at);
         let fetching = self.fetching.as_ref().map(|fetching| fetching.at);
         self.begun.as_ref().map(|begun| begun.at).or(writing).or(retire).or(fetching).unwrap_or_default()
@@ -70,7 +75,28 @@ impl Left {
 
     /// Whether somebody was told that it has happened: then the same put is another one.
     fn is_told(&self) -> bool {
-        self.tried.is_some()
+        self.tried.is_some() || self.is_acknowledged()
+    }
+
+    /// Whether somebody was told while a reorg could still undo it.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.acknowledged.is_some()
+    }
+
+    /// Whether its end is for the ledger alone to decide, where that takes its time: it happened, or it was lost.
+    pub(super) fn is_watched(&self) -> bool {
+        self.write.is_some() && (self.is_acknowledged() || self.is_given_up)
+    }
+
+    /// Whether the ledger of this client is the one that was written.
+    pub(super) fn is_about(&self, client: &Shared) -> bool {
+        self.acknowledged.is_none_or(|ledger| ledger == client.ledger.id())
+            && self.write.as_ref().is_none_or(|write| !write.is_foreign(client))
+    }
+
+    /// Whether it is left alone for a while.
+    pub(super) fn rests(&self, now: Timestamp) -> bool {
+        self.tried.is_some_and(|tried| now.since(tried) < REST)
     }
 
     /// Whether the same put may go on with it later, at `age`.
@@ -82,7 +108,7 @@ impl Left {
     /// What to do with what did not happen, where a ledger decides within `decided`.
     fn due(&self, fate: Fate, now: Timestamp, decided: Option<Duration>) -> Due {
         let age = now.since(self.at());
-        match (fate, &self.writing) {
+        match (fate, self.write.as_ref().map(|write| &write.writing)) {
             (Fate::Open, _) if self.is_resumable(age) => Due::Wait,
             // It never comes.
             (Fate::Open, Some(writing)) if decided.is_some_and(|decided| now.since(writing.at) > decided) => {
@@ -96,8 +122,12 @@ impl Left {
     }
 
     /// The shards of its own content, each once for every node that it was offered to.
-    fn own_shards(&self) -> Vec<Abandoned> {
-        let Some(begun) = &self.begun else { return Vec::new() };
+    pub(super) fn own_shards(&self, client: &Shared) -> Vec<Abandoned> {
+        let Some(begun) = &self.begun else {
+            // A rename has no content of its own.
+            let put = self.write.as_ref().filter(|write| write.from.is_none());
+            return put.and_then(|put| put.manifest(client)).as_ref().map(Abandoned::all_of).unwrap_or_default();
+        };
         self.offered.iter().map(|offered| Abandoned::offered(&begun.key, offered)).collect()
     }
 
@@ -123,55 +153,21 @@ enum Due {
     Forget,
 }
 
-/// What became of a write to the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It is there, or was.
-    Happened,
-    /// Another one took its place.
-    Lost,
-    /// It is not there, and may still come.
-    Open,
-    /// The ledger no longer tells.
-    Forgotten,
-}
-
-async fn fate(client: &Shared, writing: &Writing) -> Result<Fate> {
-    let ours = |entry: &Entry| match &writing.record {
-        Some(record) => entry.record == *record,
-        None => entry.kind == EventKind::Removed,
-    };
-    let judge = |entry: &Entry| if ours(entry) { Fate::Happened } else { Fate::Lost };
-    let version = writing.expected.saturating_add(1);
-    let now = read(client, writing, client.ledger.get(writing.file)).await?;
-    Ok(match &now {
-        Some(entry) if entry.version == version => judge(entry),
-        Some(entry) if entry.version > version => {
-            let history = read(client, writing, client.ledger.history(writing.file)).await?;
-            history.iter().find(|entry| entry.version == version).map_or(Fate::Forgotten, judge)
-        }
-        _ => Fate::Open,
-    })
-}
-
-/// What the ledger says. Puts wait for whoever looks at what was left: it must not wait for ever.
-async fn read<T>(
-    client: &Shared,
-    writing: &Writing,
-    reading: impl Future<Output = Result<T, LedgerError>>,
-) -> Result<T> {
-    match client.rt.timeout(client.settings.timeout, reading).await {
-        Ok(read) => read.map_err(|error| ledger_failed(error, Some(&writing.path))),
-        Err(elapsed) => Err(ledger_timeout(elapsed.0)),
-    }
-}
-
 /// A put that another one goes on with.
 pub(super) enum Earlier {
-    /// It was committed, and nobody was told: the file as it is.
-    Committed(Manifest, u32, Notes),
+    /// It was committed, and nobody was told.
+    Committed(Told),
     /// Some of its shards are at nodes.
     Begun(Unfinished),
+}
+
+/// A put that has happened: the file as it is.
+pub(super) struct Told {
+    pub(super) manifest: Manifest,
+    pub(super) version: u32,
+    /// The write, if a reorg may still undo it.
+    pub(super) shown: Option<Write>,
+    pub(super) notes: Notes,
 }
 
 /// A put that was begun.
@@ -190,13 +186,10 @@ pub(super) struct Undecided {
 }
 
 impl Undecided {
-    /// The record that `writing` put after the version in `slot`.
-    fn of(client: &Shared, slot: &Slot, writing: &Writing) -> Option<Self> {
-        let record = writing.record.clone().filter(|_| writing.expected == slot.version())?;
-        let version = writing.expected.checked_add(1)?;
-        let place = RecordPlace { ledger: client.ledger.id(), file: slot.file_id, version };
-        let manifest = open_record(&client.owner, place, &record).ok()?;
-        Some(Self { record, manifest })
+    /// The record that `write` put after the version in `slot`.
+    fn of(client: &Shared, slot: &Slot, write: &Write) -> Option<Self> {
+        let record = write.writing.record.clone().filter(|_| write.writing.expected == slot.version())?;
+        Some(Self { manifest: write.manifest(client)?, record })
     }
 
     /// Where its shards are.
@@ -229,35 +222,36 @@ pub(super) async fn earlier(
     source: &mut OpenSource,
 ) -> Result<Option<Earlier>> {
     let Some(mark) = source.mark().filter(|_| client.settings.resume) else { return Ok(None) };
-    // A start of this client may be looking at the same logs.
-    let _ = client.settled.recv().await;
     let now = client.rt.now();
-    for (notes, left) in Notes::claim(client, Some(&order.path)).await? {
+    for (notes, left) in claim(client, &order.path).await? {
         let left = Left::of(left);
-        if !left.fits(order, mark) || !left.is_resumable(now.since(left.at())) {
+        if !left.fits(order, mark) || !left.is_resumable(now.since(left.at())) || !left.is_about(client) {
             continue;
         }
-        let fate = match &left.writing {
-            Some(writing) => fate(client, writing).await?,
+        let fate = match &left.write {
+            Some(write) => write.fate(client).await?,
             None => Fate::Open,
         };
-        match fate {
-            Fate::Happened => {
-                let record = left.writing.as_ref().and_then(|writing| writing.record.as_ref());
+        match (fate, left.write) {
+            (Fate::Happened | Fate::Shown, Some(write)) => {
                 // It may have happened since the slot was read.
                 let now = Slot::read(client, order.path.clone()).await?;
-                if let Some((manifest, version)) = record.and_then(|record| current(client, &now, record))
+                if let Some((manifest, version)) = current(client, &now, &write)
                     && source.is(&client.rt, manifest.size, manifest.content_hash).await?
                 {
-                    if let Some(writing) = left.writing.as_ref().filter(|_| !left.is_written) {
-                        follow(client, writing).await?;
+                    if fate == Fate::Happened && !left.is_written {
+                        follow(client, &write).await?;
                     }
-                    return Ok(Some(Earlier::Committed(manifest, version, notes)));
+                    if fate == Fate::Shown {
+                        spread(client, &write);
+                    }
+                    let shown = (fate == Fate::Shown).then_some(write);
+                    return Ok(Some(Earlier::Committed(Told { manifest, version, shown, notes })));
                 }
             }
-            Fate::Open => {
+            (Fate::Open, write) => {
                 let Some(begun) = left.begun else { continue };
-                let undecided = left.writing.as_ref().map(|writing| Undecided::of(client, slot, writing));
+                let undecided = write.as_ref().map(|write| Undecided::of(client, slot, write));
                 let (offered, undecided) = match undecided {
                     None => (left.offered, None),
                     Some(Some(undecided)) => (undecided.offered(), Some(undecided)),
@@ -265,35 +259,48 @@ pub(super) async fn earlier(
                 };
                 return Ok(Some(Earlier::Begun(Unfinished { begun, offered, undecided, notes })));
             }
-            Fate::Lost | Fate::Forgotten => {}
+            _ => {}
         }
     }
     Ok(None)
 }
 
+/// The logs that earlier operations on `path` left.
+async fn claim(client: &Shared, path: &FilePath) -> Result<Vec<(Notes, Vec<Note>)>> {
+    // A start of this client may be looking at the same logs, and so may whoever watches.
+    let _ = client.settled.recv().await;
+    let _turn = client.watch.turn.lock().await;
+    Notes::claim(client, Some(path)).await
+}
+
 /// The saves of `path` that were cut off.
 pub(super) async fn fetched(client: &Arc<Shared>, path: &FilePath) -> Result<Vec<(Notes, Fetching)>> {
-    let _ = client.settled.recv().await;
-    let found = Notes::claim(client, Some(path)).await?;
+    let found = claim(client, path).await?;
     Ok(found.into_iter().filter_map(|(notes, left)| Some((notes, Left::of(left).fetching?))).collect())
 }
 
-/// The manifest in `record`, if that is what the slot holds now.
-fn current(client: &Shared, slot: &Slot, record: &[u8]) -> Option<(Manifest, u32)> {
-    let entry = slot.entry().filter(|entry| entry.record == record)?;
-    let place = RecordPlace { ledger: client.ledger.id(), file: slot.file_id, version: entry.version };
-    Some((open_record(&client.owner, place, record).ok()?, entry.version))
+/// The manifest in the record of `write`, if that is what the slot holds now.
+fn current(client: &Shared, slot: &Slot, write: &Write) -> Option<(Manifest, u32)> {
+    let entry = slot.entry().filter(|entry| Some(&entry.record) == write.writing.record.as_ref())?;
+    Some((write.manifest(client)?, entry.version))
 }
 
-/// Looks at everything that earlier operations left. What needs nodes goes on in the background; the rest is done when
-/// this returns.
+/// Looks at everything that earlier operations left, but for what is watched. What needs nodes goes on in the background;
+/// the rest is done when this returns.
 pub(super) async fn run(client: &Arc<Shared>) {
-    let found = match Notes::claim(client, None).await {
-        Ok(found) => found,
+    let found = {
+        let _turn = client.watch.turn.lock().await;
+        Notes::claim(client, None).await
+    };
+    let found = match found {
+        Ok(found) => found.into_iter().map(|(notes, left)| (notes, Left::of(left))),
         Err(error) => return tracing::warn!(%error, "cannot look at what earlier operations left"),
     };
+    // What others look at is let go first.
+    let is_watched = |left: &Left| left.is_watched() && !client.ledger.is_final_at_once();
+    let found: Vec<_> = found.filter(|(_, left)| !is_watched(left)).collect();
     for (notes, left) in found {
-        if let Err(error) = settle(client, notes, Left::of(left)).await {
+        if let Err(error) = settle(client, notes, left).await {
             tracing::warn!(%error, "cannot tell what became of an earlier operation: a later start will");
         }
     }
@@ -312,7 +319,14 @@ pub(super) fn run_again(client: &Arc<Shared>) {
 async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()> {
     let now = client.rt.now();
     let age = now.since(left.at());
-    if left.tried.is_some_and(|tried| now.since(tried) < REST) {
+    if left.rests(now) {
+        return Ok(());
+    }
+    if !left.is_about(client) {
+        // A client of the ledger that was written may still come.
+        if age > HOPELESS {
+            notes.remove().await;
+        }
         return Ok(());
     }
     if let Some(Fetching { part, .. }) = left.fetching {
@@ -328,25 +342,31 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
         client.retire(Abandoned::all_of(manifest), Reporter::default(), Some(notes));
         return Ok(());
     }
-    let fate = match &left.writing {
+    let fate = match &left.write {
         Some(_) if left.is_written => Fate::Happened,
-        Some(writing) => fate(client, writing).await?,
+        Some(write) => write.fate(client).await?,
         None => Fate::Open,
     };
-    match left.writing.as_ref() {
-        Some(writing) if fate == Fate::Happened => {
+    match (fate, &left.write) {
+        (Fate::Happened, Some(write)) => {
             if !left.is_written {
-                follow(client, writing).await?;
+                follow(client, write).await?;
                 notes.add(&Note::Written).await?;
             }
             // Nobody was told of a put: until it is too old, the same put is told that it has happened.
-            if writing.record.is_none() || left.is_told() || age > RESUMABLE {
+            if left.begun.is_none() || left.is_told() || age > RESUMABLE {
                 notes.remove().await;
             }
         }
-        _ => match left.due(fate, now, client.ledger.decides_within()) {
+        // What a reorg may still take, or bring back, is left as it is; the copies say what the ledger says.
+        (Fate::Shown, Some(write)) if age <= HOPELESS => spread(client, write),
+        (Fate::Shown | Fate::Contested, _) if age <= HOPELESS => {}
+        (_, write) => match left.due(fate, now, client.ledger.decides_within()) {
             Due::Wait => {}
-            Due::Abandon => client.abandon(left.own_shards(), notes),
+            Due::Abandon => match write {
+                Some(write) if watch::is_named(client, write).await? => notes.remove().await,
+                _ => client.abandon(left.own_shards(client), notes),
+            },
             Due::Forget => notes.remove().await,
         },
     }
@@ -354,22 +374,17 @@ async fn settle(client: &Arc<Shared>, mut notes: Notes, left: Left) -> Result<()
 }
 
 /// What follows from a write that happened.
-async fn follow(client: &Arc<Shared>, writing: &Writing) -> Result<()> {
-    spread(client, writing);
-    retire_apart(client, writing).await
+async fn follow(client: &Arc<Shared>, write: &Write) -> Result<()> {
+    spread(client, write);
+    retire_apart(client, &write.writing).await
 }
 
 /// Brings the copies of a record to their nodes, in the background: they may have some already.
-fn spread(client: &Arc<Shared>, writing: &Writing) {
-    let version = writing.expected.saturating_add(1);
-    let place = RecordPlace { ledger: client.ledger.id(), file: writing.file, version };
-    let (kind, record, manifest) = match &writing.record {
-        Some(record) => (EventKind::Put, record.clone(), open_record(&client.owner, place, record).ok()),
-        None => (EventKind::Removed, Vec::new(), writing.replaced.clone()),
-    };
+pub(super) fn spread(client: &Arc<Shared>, write: &Write) {
+    let manifest = write.manifest(client).or_else(|| write.writing.replaced.clone());
     let Some(manifest) = manifest else { return };
+    let copies = write.copies(client);
     client.background(async move |client: Arc<Shared>| {
-        let copies = vec![RecordCopy { place, kind, record }];
         client.spread(copies, &manifest, None, &Reporter::default()).await;
     });
 }
@@ -384,21 +399,10 @@ async fn retire_apart(client: &Arc<Shared>, writing: &Writing) -> Result<()> {
     Ok(())
 }
 
-/// What is noted before the ledger is written.
-pub(super) fn writing(
-    client: &Shared,
-    slot: &Slot,
-    expected: u32,
-    record: Option<Vec<u8>>,
-    replaced: Option<Manifest>,
-) -> Note {
-    let file: FileId = slot.file_id;
-    Note::Writing(Writing { path: slot.path.clone(), at: client.rt.now(), file, expected, record, replaced })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::FileId;
     use crate::keys::ContentKey;
     use crate::path::FilePath;
     use crate::scheme::{Padding, Scheme};
@@ -420,15 +424,16 @@ mod tests {
             attributes: Vec::new(),
             source: Some([2; 32]),
         };
-        let writing = written.map(|after| Writing {
+        let writing = |after| Writing {
             path: path(),
             at: Timestamp::default().after(after),
             file: FileId::new([3; 32]),
             expected: 0,
             record: Some(vec![4]),
             replaced: None,
-        });
-        Left { begun: Some(begun), writing, ..Left::default() }
+        };
+        let write = written.map(|after| Write { writing: writing(after), from: None });
+        Left { begun: Some(begun), write, ..Left::default() }
     }
 
     #[test]
@@ -454,6 +459,8 @@ mod tests {
     #[test]
     fn a_put_that_was_told_is_not_gone_on_with() {
         let told = Left { tried: Some(Timestamp::default()), ..left(Some(HOUR)) };
-        assert!(left(Some(HOUR)).is_resumable(HOUR) && !told.is_resumable(HOUR));
+        let acknowledged = Left { acknowledged: Some(LedgerId::new([5; 32])), ..left(Some(HOUR)) };
+        assert!(left(Some(HOUR)).is_resumable(HOUR));
+        assert!(!told.is_resumable(HOUR) && !acknowledged.is_resumable(HOUR));
     }
 }

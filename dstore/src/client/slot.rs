@@ -1,12 +1,10 @@
-//! A path's place on the ledger, and the writes to it.
+//! A path's place on the ledger.
 
-use std::sync::Arc;
-
-use super::Shared;
+use super::{Shared, write};
 use crate::copy::RecordCopy;
-use crate::error::{ChainProblem, Error, PeerProblem, Result};
+use crate::error::{Error, PeerProblem, Result};
 use crate::id::{FileId, PathSalt};
-use crate::ledger::{Entry, EventKind, Finality, LedgerError, Written, file_id};
+use crate::ledger::{Entry, LedgerError, file_id};
 use crate::manifest::{Manifest, RecordPlace, open_record, seal_record};
 use crate::path::FilePath;
 
@@ -19,26 +17,31 @@ pub(super) struct Slot {
     entry: Option<Entry>,
 }
 
-/// What became of a write that did not simply succeed.
-pub(super) enum Refused {
-    /// It did not happen, and will not: what it would have named is of no use.
-    Never(Error),
-    /// Nobody knows yet.
-    Unknown(Error),
-}
-
 impl Slot {
-    /// Reads the place of `path`.
+    /// Reads the place of `path`. A record that the ledger does not give out is taken from the nodes.
     pub(super) async fn read(client: &Shared, path: FilePath) -> Result<Self> {
         let salt = client.owner.path_salt(&path);
         let file_id = file_id(client.owner.id(), salt);
         tracing::Span::current().record("file_id", tracing::field::display(file_id));
         let read = client.ledger.get(file_id);
         let entry = match client.rt.timeout(client.settings.timeout, read).await {
-            Ok(entry) => entry.map_err(|error| ledger_failed(error, Some(&path)))?,
             Err(elapsed) => return Err(ledger_timeout(elapsed.0)),
+            Ok(Err(LedgerError::RecordMissing { version, kind })) => {
+                let place = RecordPlace { ledger: client.ledger.id(), file: file_id, version };
+                let record = if kind.is_live() { client.find_record(place, &path).await? } else { Vec::new() };
+                Some(Entry { record, ..Entry::without_record(file_id, client.owner.id(), version, kind) })
+            }
+            Ok(entry) => entry.map_err(|error| error.about(path.as_str()))?,
         };
         Ok(Self { path, salt, file_id, entry })
+    }
+
+    /// Whether nothing can undo the version that is there.
+    pub(super) async fn is_final(&self, client: &Shared) -> bool {
+        match &self.entry {
+            Some(entry) => write::is_final(client, write::of(entry)).await,
+            None => true,
+        }
     }
 
     /// What is there.
@@ -76,11 +79,6 @@ impl Slot {
         Some(RecordCopy { place: self.place(client, version), kind, record })
     }
 
-    /// `version`, just written, as nodes keep copies of it.
-    pub(super) fn copy_of(&self, client: &Shared, version: u32, kind: EventKind, record: Vec<u8>) -> RecordCopy {
-        RecordCopy { place: self.place(client, version), kind, record }
-    }
-
     fn place(&self, client: &Shared, version: u32) -> RecordPlace {
         RecordPlace { ledger: client.ledger.id(), file: self.file_id, version }
     }
@@ -94,117 +92,8 @@ impl Slot {
         })?;
         seal_record(&client.owner, self.place(client, version), manifest)
     }
-
-    /// Writes the version after `expected`.
-    pub(super) async fn write(&self, client: &Arc<Shared>, expected: u32, record: Vec<u8>) -> Result<Written, Refused> {
-        let written = client.ledger.put(client.owner.id(), self.salt, expected, record.clone()).await;
-        self.settle(client, expected, written, |entry| entry.record == record).await
-    }
-
-    /// Finds out what became of a write after which `is_ours` holds for the entry.
-    pub(super) async fn settle(
-        &self,
-        client: &Arc<Shared>,
-        expected: u32,
-        written: Result<Written, LedgerError>,
-        is_ours: impl Fn(&Entry) -> bool,
-    ) -> Result<Written, Refused> {
-        match written {
-            Ok(written) => match client.ledger.wait(written, Finality::Confirmed).await {
-                Ok(()) => Ok(written),
-                Err(error) => Err(Refused::Unknown(self.unknown(error))),
-            },
-            Err(LedgerError::VersionConflict { .. } | LedgerError::Unknown { .. }) => {
-                self.look_again(client, expected, is_ours).await
-            }
-            Err(error) => Err(Refused::Never(ledger_failed(error, Some(&self.path)))),
-        }
-    }
-
-    /// After a conflict or without an answer: our own version there is our own success.
-    async fn look_again(
-        &self,
-        client: &Arc<Shared>,
-        expected: u32,
-        is_ours: impl Fn(&Entry) -> bool,
-    ) -> Result<Written, Refused> {
-        let now = client.ledger.get(self.file_id).await.map_err(|error| Refused::Unknown(self.unknown(error)))?;
-        let actual = now.as_ref().map_or(0, |entry| entry.version);
-        if actual > expected.saturating_add(1) {
-            // Ours may have been there, and been replaced or moved since: then its shards are no longer ours to retire.
-            let history = client.ledger.history(self.file_id).await;
-            let history = history.map_err(|error| Refused::Unknown(self.unknown(error)))?;
-            let ours = history.iter().find(|entry| entry.version == expected + 1 && is_ours(entry));
-            if let Some(entry) = ours {
-                return Ok(Written::new(self.file_id, entry.version, &entry.record));
-            }
-            if history.iter().all(|entry| entry.version > expected + 1) {
-                let what = "the ledger no longer tells what came of the write".to_owned();
-                return Err(Refused::Unknown(self.unknown(LedgerError::Unknown { what, source: None })));
-            }
-        }
-        match now {
-            Some(entry) if entry.version == expected.wrapping_add(1) && is_ours(&entry) => {
-                Ok(Written::new(self.file_id, entry.version, &entry.record))
-            }
-            _ if actual != expected => {
-                Err(Refused::Never(Error::VersionConflict { path: self.path.to_string(), expected, actual }))
-            }
-            _ => {
-                let what = "the write is not there, and may still come".to_owned();
-                Err(Refused::Unknown(self.unknown(LedgerError::Unknown { what, source: None })))
-            }
-        }
-    }
-
-    fn unknown(&self, error: LedgerError) -> Error {
-        Error::UnknownOutcome { path: self.path.to_string(), source: Some(Box::new(error)) }
-    }
 }
 
 pub(super) fn ledger_timeout(limit: std::time::Duration) -> Error {
     Error::Peer { peer: "the ledger".to_owned(), problem: PeerProblem::Timeout(limit), source: None }
-}
-
-/// The public error for a ledger's failure about `path`.
-pub(super) fn ledger_failed(error: LedgerError, path: Option<&FilePath>) -> Error {
-    let path = path.map(ToString::to_string).unwrap_or_default();
-    match error {
-        LedgerError::NotFound => Error::NotFound { path },
-        LedgerError::VersionConflict { expected, actual } => Error::VersionConflict { path, expected, actual },
-        LedgerError::RecordLength(len) => Error::TooLarge {
-            what: "the record (bytes)",
-            size: len as u64,
-            limit: crate::ledger::MAX_RECORD_LEN as u64,
-        },
-        LedgerError::SamePath => Error::InvalidPath { reason: "a file cannot be moved onto itself" },
-        LedgerError::Exhausted => {
-            Error::TooLarge { what: "the version of this file", size: 1 << 32, limit: u64::from(u32::MAX) }
-        }
-        LedgerError::Damaged { .. } => Error::Integrity { what: "the ledger" },
-        LedgerError::Chain { problem, what } => Error::Chain { problem, what },
-        LedgerError::RecordMissing { .. } | LedgerError::Stale { .. } => {
-            Error::Chain { problem: ChainProblem::Other, what: error.to_string() }
-        }
-        LedgerError::Unknown { .. } | LedgerError::Reorged => {
-            Error::UnknownOutcome { path, source: Some(Box::new(error)) }
-        }
-        LedgerError::Unavailable { ref what, .. } => Error::Peer {
-            peer: format!("the ledger ({what})"),
-            problem: PeerProblem::Unavailable,
-            source: Some(Box::new(error)),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ledger_that_cannot_be_used_says_why() {
-        let error = LedgerError::Unavailable { what: "the disk is full".to_owned(), source: None };
-        let text = ledger_failed(error, None).to_string();
-        assert!(text.starts_with("the ledger (the disk is full)"), "{text}");
-    }
 }

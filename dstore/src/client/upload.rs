@@ -368,14 +368,28 @@ pub(super) async fn candidates(client: &Arc<Shared>, order: &Order, len: Option<
     let wanted = shard_len.unwrap_or(0).saturating_mul(share);
     nodes.sort_by_key(|node| node.free < wanted);
     // What would not fit in a record is refused before anything travels.
-    let content = Content { size: u64::MAX >> 8, padded: u64::MAX >> 8, hash: [0; 32] };
-    let longest = (0..order.scheme.shards()).filter_map(|shard| nodes.get(shard % nodes.len().max(1)));
-    let longest: Vec<_> = longest.map(|node| (Some(node.place.clone()), ShardRoot::new([0; 32]), u32::MAX)).collect();
-    if longest.len() == order.scheme.shards() {
-        let key = ContentKey::new([0; 32]);
-        check_record_len(&manifest(order, &key, content, 0, longest, client.rt.now()))?;
+    if !nodes.is_empty() {
+        let place = |shard: usize| nodes.get(shard % nodes.len()).map(|node| node.place.clone());
+        check_record_len(&longest_manifest(client, order, None, place)?)?;
     }
     Ok(nodes)
+}
+
+/// The manifest of a content of `size` bytes, as long as it can get with the shards where `place` says: with an unknown
+/// size, the longest of all.
+pub(super) fn longest_manifest(
+    client: &Shared,
+    order: &Order,
+    size: Option<u64>,
+    place: impl Fn(usize) -> Option<NodePlace>,
+) -> Result<Manifest> {
+    const UNKNOWN: u64 = u64::MAX >> 8;
+    let padded = size.map_or(UNKNOWN, |size| order.padding.padded(size));
+    let shard_len = size.map_or(Ok(0), |size| order.shard_len(size))?;
+    let content = Content { size: size.unwrap_or(UNKNOWN), padded, hash: [0; 32] };
+    let shards = (0..order.scheme.shards()).map(|shard| (place(shard), ShardRoot::new([0; 32]), u32::MAX));
+    let key = ContentKey::new([0; 32]);
+    Ok(manifest(order, &key, content, shard_len, shards.collect(), client.rt.now()))
 }
 
 fn manifest(

@@ -38,3 +38,23 @@ impl From<LedgerError> for Error {
         error.about("")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_cannot_be_used_says_why() {
+        let error = LedgerError::Unavailable { what: "the disk is full".to_owned(), source: None };
+        let text = Error::from(error).to_string();
+        assert!(text.starts_with("the ledger (the disk is full)"), "{text}");
+    }
+
+    #[test]
+    fn a_ledger_that_shows_an_older_version_says_both_versions() {
+        let error = Error::from(LedgerError::Stale { version: 2, seen: 5 });
+        let text = error.to_string();
+        assert!(text.contains("version 2") && text.contains("shown 5"), "{text}");
+        assert_eq!(error.code(), "chain");
+    }
+}

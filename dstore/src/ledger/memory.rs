@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::write::{self, Slot, Slots, Write};
 use super::{DECIDED, Entry, Finality, Ledger, LedgerError, MAX_HISTORY_LEN, MAX_PAGE_LEN, Page, Written};
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
-use crate::rt::{BoxFuture, Rt};
+use crate::rt::{BoxFuture, Rt, Timestamp};
 
 /// A ledger in memory, for tests and for programs that need no file to outlive them. Clones share one ledger.
 #[derive(Clone)]
@@ -41,6 +41,19 @@ impl MemoryLedger {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics between two changes that belong together, so a poisoned state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back every write after `moment`, as a chain does that goes on without them.
+    pub(crate) fn undo(&self, moment: Timestamp) {
+        let mut state = self.state();
+        let State { files, last_seq } = &mut *state;
+        for versions in files.values_mut() {
+            while let Some(entry) = versions.pop_if(|entry| entry.written > moment) {
+                let seq = last_seq.entry(entry.owner).or_default();
+                *seq = entry.seq.saturating_sub(1).min(*seq);
+            }
+        }
+        files.retain(|_, versions| !versions.is_empty());
     }
 
     fn write(&self, write: Write) -> Result<Written, LedgerError> {
@@ -136,6 +149,10 @@ impl Ledger for MemoryLedger {
 
     fn wait(&self, written: Written, _: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move { self.state().slot(written.file_id)?.shows(written) })
+    }
+
+    fn is_final_at_once(&self) -> bool {
+        true
     }
 
     fn decides_within(&self) -> Option<Duration> {

@@ -48,11 +48,21 @@ pub struct Entry {
     pub seq: u64,
     /// When the ledger took it.
     pub written: Timestamp,
-    /// The sealed record; empty when `kind` says that the file is gone.
+    /// The sealed record; empty when `kind` says that the file is gone, and in a history when the ledger no longer gives it out.
     pub record: Vec<u8>,
 }
 
 impl Entry {
+    /// The version of a file that is there, of which nothing else is known.
+    pub(crate) fn without_record(file_id: FileId, owner: OwnerId, version: u32, kind: EventKind) -> Self {
+        Self { file_id, owner, version, kind, seq: 0, written: Timestamp::default(), record: Vec::new() }
+    }
+
+    /// Whether it should have a record and does not: then its ledger no longer gives it out.
+    pub(crate) fn lacks_record(&self) -> bool {
+        self.is_live() && self.record.is_empty()
+    }
+
     /// Whether the file exists at this version.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -274,8 +284,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Damaged`; on a chain also `RecordMissing`, `Stale` and `Chain`.
     fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>>;
 
-    /// Every version of a file, newest first; empty if it never existed.
-    /// Of a file with more than [`MAX_HISTORY_LEN`] versions, the newest of that number.
+    /// Every version of a file, newest first; empty if it never existed. A version whose record the ledger no longer gives
+    /// out has an empty one. Of a file with more than [`MAX_HISTORY_LEN`] versions, the newest of that number.
     ///
     /// # Errors
     /// `Unavailable`, `Damaged`.
@@ -306,6 +316,11 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// comes. `None`: nobody can say; what such a write names is then left to its leases.
     fn decides_within(&self) -> Option<Duration> {
         None
+    }
+
+    /// Whether a write that returned is [`Finality::Final`]: then nobody asks how settled it is. `false` is never wrong.
+    fn is_final_at_once(&self) -> bool {
+        false
     }
 
     /// To be held by a put until its record is written.

@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use dstore::id::{CopyId, NoiseKey, ShardId, ShardRoot};
+use dstore::id::{CopyId, FileId, LedgerId, NoiseKey, OwnerId, PathSalt, ShardId, ShardRoot};
 use dstore::journal::{DiskJournal, Journal, Log, LogId, Tag};
-use dstore::ledger::{Ledger, file_id};
+use dstore::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written, file_id};
 use dstore::merkle::BlockRange;
 use dstore::rt::{BoxFuture, Rt, Timestamp};
 use dstore::store::{
@@ -226,6 +227,87 @@ impl Log for DeadlyLog {
     }
 }
 
+/// A ledger in whose write the process ends, before or after it takes effect.
+#[derive(Debug)]
+struct DeadlyLedger {
+    ledger: LocalLedger,
+    before: bool,
+    after: bool,
+}
+
+impl Ledger for DeadlyLedger {
+    fn id(&self) -> LedgerId {
+        self.ledger.id()
+    }
+
+    fn put(
+        &self,
+        owner: OwnerId,
+        salt: PathSalt,
+        expected: u32,
+        record: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
+        Box::pin(async move {
+            if self.before {
+                std::process::abort();
+            }
+            let written = self.ledger.put(owner, salt, expected, record).await;
+            if self.after {
+                std::process::abort();
+            }
+            written
+        })
+    }
+
+    fn rename(
+        &self,
+        owner: OwnerId,
+        from: PathSalt,
+        expected_from: u32,
+        to: PathSalt,
+        expected_to: u32,
+        record: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
+        self.ledger.rename(owner, from, expected_from, to, expected_to, record)
+    }
+
+    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
+        self.ledger.remove(owner, salt, expected)
+    }
+
+    fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
+        self.ledger.get(file_id)
+    }
+
+    fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
+        self.ledger.history(file_id)
+    }
+
+    fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>> {
+        self.ledger.list(owner, cursor)
+    }
+
+    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
+        self.ledger.settled(written)
+    }
+
+    fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.wait(written, finality)
+    }
+
+    fn is_final_at_once(&self) -> bool {
+        self.ledger.is_final_at_once()
+    }
+
+    fn decides_within(&self) -> Option<Duration> {
+        self.ledger.decides_within()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.health()
+    }
+}
+
 const REMOVAL: u32 = 1000;
 const JOB: &str = "DSTORE_TEST_CRASH";
 const KEY: &str = "0x00000000000000000000000000000000000000000000000000000000000000c1";
@@ -235,6 +317,8 @@ const KEY: &str = "0x00000000000000000000000000000000000000000000000000000000000
 enum Death {
     BeforeNote(u32),
     AfterNote(u32),
+    BeforeLedger,
+    AfterLedger,
     /// Once so many hundredths of the file were read.
     Midway(u32),
     Never,
@@ -244,13 +328,15 @@ fn client(dir: &Path, registry: RegistryAddr, death: Death) -> dstore::ClientBui
     let (at, before) = match death {
         Death::BeforeNote(at) => (at, true),
         Death::AfterNote(at) => (at, false),
-        Death::Midway(_) | Death::Never => (0, false),
+        _ => (0, false),
     };
+    let ledger = LocalLedger::open(dir.join("ledger.db")).expect("a ledger");
+    let (dies_before, dies_after) = (death == Death::BeforeLedger, death == Death::AfterLedger);
     let journal = DiskJournal::new(dir.join("journal"), Rt::default());
     Client::builder()
         .registry(registry)
         .owner(Owner::parse(KEY).expect("a key"))
-        .ledger(LocalLedger::open(dir.join("ledger.db")).expect("a ledger"))
+        .ledger(DeadlyLedger { ledger, before: dies_before, after: dies_after })
         .journal(Deadly { journal, notes: Arc::default(), at, before })
 }
 
@@ -264,6 +350,8 @@ fn child_that_puts_until_it_ends() {
         "before" => Death::BeforeNote(number),
         "after" => Death::AfterNote(number),
         "midway" => Death::Midway(number),
+        "before-ledger" => Death::BeforeLedger,
+        "after-ledger" => Death::AfterLedger,
         _ => Death::Never,
     };
     let dir = Path::new(dir);
@@ -287,6 +375,8 @@ fn run(dir: &Path, registry: &RegistryAddr, death: Death) -> bool {
         Death::BeforeNote(at) => ("before", at),
         Death::AfterNote(at) => ("after", at),
         Death::Midway(part) => ("midway", part),
+        Death::BeforeLedger => ("before-ledger", 0),
+        Death::AfterLedger => ("after-ledger", 0),
         Death::Never => ("never", 0),
     };
     let job = format!("{}|{registry}|{kind}|{number}", dir.display());
@@ -378,7 +468,8 @@ const NOTES: u32 = 3;
 fn at_every_note() -> Vec<Death> {
     let at = |n| [Death::BeforeNote(n), Death::AfterNote(n)];
     // Before the first note nothing was begun, and after the removal nothing is left to remember.
-    (1..=NOTES).flat_map(at).chain([Death::AfterNote(REMOVAL)]).collect()
+    let others = [Death::BeforeLedger, Death::AfterLedger, Death::AfterNote(REMOVAL)];
+    (1..=NOTES).flat_map(at).chain(others).collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod executors;
 mod hostile;
 mod loss;
 mod operations;
+mod preview;
 mod ranges;
 mod reader;
 mod recovery;

@@ -2,6 +2,7 @@
 //!
 //! `DSTORE_SIM_SEEDS=10000` runs so many seeds of each property, and `DSTORE_SIM_SEED=7` that one alone, telling what happens.
 
+mod chain;
 mod fault;
 mod kit;
 mod leftover;

@@ -163,6 +163,10 @@ impl Ledger for LocalLedger {
         Box::pin(self.read(move |tables| tables.slot(written.file_id)?.shows(written)))
     }
 
+    fn is_final_at_once(&self) -> bool {
+        true
+    }
+
     fn decides_within(&self) -> Option<Duration> {
         Some(DECIDED)
     }

@@ -177,6 +177,12 @@ impl SimNet {
         members.registries.iter().fold(builder, |builder, registry| builder.registry(registry.address.clone()))
     }
 
+    /// The owner of every client.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+
     /// The ledger, and what can go wrong with it.
     #[must_use]
     pub fn ledger(&self) -> &SimLedger {

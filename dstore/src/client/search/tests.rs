@@ -66,7 +66,7 @@ fn asking(page: fn(u32) -> NodeReply) -> (RecoveryNode, usize) {
         let me = Identity { id, transport, role: Role::Node, network };
         let _server = net::start(&rt, listener, me, Limits::default(), liar.clone());
         let place = NodePlace { id, noise_key: identity.noise_key(), seq: 1, hint: address.to_string() };
-        let search = Search { client: &client.0, found: Default::default() };
+        let search = Search::new(&client.0);
         let told = search.ask(place).await;
         assert!(search.found().is_empty());
         (told, liar.asked.load(Ordering::Relaxed))
@@ -81,7 +81,7 @@ fn the_highest_version_counts_in_whatever_order_nodes_answer() {
         let place = |version| RecordPlace { ledger: LedgerId::new([1; 32]), file: FileId::new([2; 32]), version };
         let copy = |version| RecordCopy { place: place(version), kind: EventKind::Removed, record: vec![] };
         for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
-            let search = Search { client: &client.0, found: Default::default() };
+            let search = Search::new(&client.0);
             order.into_iter().for_each(|version| search.admit(copy(version)));
             let found: Vec<u32> = search.found().values().map(|copy| copy.place.version).collect();
             assert_eq!(found, [3], "{order:?}");
