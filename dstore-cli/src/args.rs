@@ -202,6 +202,9 @@ pub(crate) struct Put {
     /// How the length is hidden: padme (at most 12 % more) or none [default: padme]
     #[arg(long, value_name = "HOW", value_parser = ["padme", "none"], hide_possible_values = true)]
     pub(crate) padding: Option<String>,
+    /// Show what would be stored and what that would cost, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Options of `put` and `cp`.

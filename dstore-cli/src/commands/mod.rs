@@ -16,6 +16,7 @@ mod ls;
 mod man;
 mod mv;
 mod node;
+mod preview;
 mod put;
 mod recover;
 mod registry;

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use dstore::client::Preview;
 use dstore::ledger::Cost;
-use dstore::{Client, FilePath, Preview, PutMode, Source};
+use dstore::{Client, FilePath, PutMode, Source};
 use futures_util::StreamExt;
 
 use super::{folder, put};
 use crate::context::Context;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::shape::PutPreview;
 use crate::text;
 
@@ -17,7 +18,7 @@ const PARALLEL: usize = 16;
 
 /// Shows it for one file.
 pub(super) async fn file(context: &Context, source: Source, path: FilePath, mode: PutMode) -> Result {
-    let client = context.client().await?;
+    let client = context.storing_client().await?;
     let seen = look(&client, source, &path, mode).await?;
     told(context, &[seen])
 }
@@ -26,7 +27,7 @@ pub(super) async fn file(context: &Context, source: Source, path: FilePath, mode
 pub(super) async fn folder(context: &Context, src: &Path, prefix: Option<String>, mode: PutMode) -> Result {
     let prefix = folder::prefix_of(src, prefix)?;
     let items = folder::items(&context.out, src, &prefix).await;
-    let client = context.client().await?;
+    let client = context.storing_client().await?;
     let looks = items.into_iter().map(|item| {
         let client = &client;
         async move {
@@ -56,10 +57,7 @@ pub(super) async fn folder(context: &Context, src: &Path, prefix: Option<String>
 }
 
 async fn look(client: &Client, source: Source, path: &FilePath, mode: PutMode) -> Result<Preview> {
-    match (client.put(path.as_str(), source).mode(mode).preview().await, mode) {
-        (Err(error), mode) => put::refused(error, mode),
-        (Ok(preview), _) => Ok(preview),
-    }
+    put::outcome(client.put(path.as_str(), source).mode(mode).preview().await, mode)
 }
 
 fn told(context: &Context, seen: &[Preview]) -> Result {

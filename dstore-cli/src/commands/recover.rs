@@ -38,6 +38,9 @@ pub(crate) async fn run(context: &Context, args: Arguments) -> Result {
         }
     }
     let is_local = kind == LedgerKind::Local;
+    if let Some(problem) = &found.ledger_problem {
+        out.warning("ledger_unreachable", &format!("{problem}: what is told here is what the nodes know"));
+    }
     let path = context.dir.join(config::LEDGER_FILE);
     let there = match kind {
         LedgerKind::Local if path.exists() => Some(LocalLedger::open(&path)?.id()),
@@ -181,7 +184,8 @@ fn verdict(found: &Recovery, chosen: Option<&RecoveredLedger>) -> Result {
         });
     };
     let unreadable = ledger.files.iter().filter(|file| !file.is_readable()).count();
-    if silent == 0 && unreadable == 0 {
+    let doubt = found.ledger_problem.as_ref();
+    if silent == 0 && unreadable == 0 && doubt.is_none() {
         return Ok(());
     }
     let mut parts = Vec::new();
@@ -191,9 +195,12 @@ fn verdict(found: &Recovery, chosen: Option<&RecoveredLedger>) -> Result {
     if unreadable > 0 {
         parts.push(format!("{unreadable} of {} cannot be read now", text::count(ledger.files.len(), "file")));
     }
+    if doubt.is_some() {
+        parts.push("the ledger did not tell all that it knows".to_owned());
+    }
     let failure = Failure::new("partial", parts.join(", "));
     Err(match silent {
-        0 => failure,
-        _ => failure.hint("run it again when they are back: it adds what is missing, and changes nothing else"),
+        0 if doubt.is_none() => failure,
+        _ => failure.hint("run it again when all answer: it adds what is missing, and changes nothing else"),
     })
 }

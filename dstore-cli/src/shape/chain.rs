@@ -1,5 +1,6 @@
 //! What commands tell of a chain: amounts are wei, as text, because they are larger than numbers in JSON should be.
 
+use dstore::client::Preview;
 use dstore::id::OwnerId;
 use dstore::ledger::{Chain, ContractInfo, Cost, Deployment};
 use serde::Serialize;
@@ -125,6 +126,55 @@ impl Balance {
         let (name, id) = (chain.name(), chain.id());
         Self { schema: "dstore.balance/1", address, chain: name, chain_id: id, wei: wei.to_string() }
     }
+}
+
+/// `dstore.put_preview/1`
+#[derive(Debug, Serialize)]
+pub(crate) struct PutPreview {
+    schema: &'static str,
+    items: Vec<Item>,
+    /// Bytes on all nodes together.
+    stored: u64,
+    /// Where writing costs something: all of them, one by one. Together they cost less.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    cost: Option<Price>,
+}
+
+impl PutPreview {
+    /// What would be stored, with the sum of all.
+    pub(crate) fn new(items: &[Preview], total: Option<&Cost>) -> Self {
+        let item = |preview: &Preview| Item {
+            path: preview.path.to_string(),
+            version: preview.version,
+            size: preview.size,
+            padded: preview.padded,
+            stored: preview.stored,
+            record: preview.record_len,
+            cost: preview.cost.as_ref().map(Price::from),
+        };
+        Self {
+            schema: "dstore.put_preview/1",
+            items: items.iter().map(item).collect(),
+            stored: items.iter().filter_map(|item| item.stored).sum(),
+            cost: total.map(Price::from),
+        }
+    }
+}
+
+/// A file in `dstore.put_preview/1`.
+#[derive(Debug, Serialize)]
+struct Item {
+    path: String,
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    padded: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<u64>,
+    record: usize,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    cost: Option<Price>,
 }
 
 /// What a write would cost.

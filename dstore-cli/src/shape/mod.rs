@@ -8,7 +8,7 @@ mod network;
 mod recover;
 mod setup;
 
-pub(crate) use chain::{Balance, Contract, DeployPreview};
+pub(crate) use chain::{Balance, Contract, DeployPreview, PutPreview};
 pub(crate) use check::{Checked, CheckedFile, Doctor, Finding, History, State};
 pub(crate) use event::{ErrorEvent, ExitError, ResultEvent, StatusEvent, WarningEvent};
 pub(crate) use file::{Changed, List, Stat};

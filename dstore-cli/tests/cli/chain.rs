@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::anvil::Anvil;
+use super::forgetful::Forgetful;
 use super::network::{Net, bytes, text};
 use super::process::{Ended, command};
 
@@ -145,6 +146,28 @@ fn files_on_a_chain_are_stored_moved_removed_and_found_elsewhere_with_the_key_al
 }
 
 #[test]
+fn with_a_provider_that_lost_every_log_everything_is_found_and_read_from_copies() {
+    let scene = Scene::start();
+    scene.put("a.txt", b"one");
+    scene.put("a.txt", b"two");
+    scene.put("b.bin", &bytes(100_000));
+    scene.put("gone", b"gone");
+    scene.run(&["rm", "gone"]).with(0);
+    let provider = Forgetful::start(scene.chain.url());
+    let run = |arguments: &[&str]| {
+        let mut command = scene.elsewhere("new");
+        scene.ended(command.args(arguments).env("ETH_RPC_URL", &provider.url))
+    };
+    let ended = run(&["recover", "--json"]);
+    let files: Vec<_> =
+        ended.json()["files"].as_array().expect("a list").iter().map(|file| text(&file["path"])).collect();
+    assert_eq!(files, ["a.txt", "b.bin"], "{} {}", ended.text(), ended.stderr);
+    run(&["get", "/", "back"]).with(0);
+    assert_eq!(content(&scene.net.home().join("back/a.txt")), b"two");
+    assert!(content(&scene.net.home().join("back/b.bin")) == bytes(100_000));
+}
+
+#[test]
 fn a_contract_is_deployed_once_kept_in_the_config_and_shown() {
     let scene = Scene::without_contract();
     let on_chain = ["--ledger", "ethereum", "--chain", "local"];
@@ -216,4 +239,49 @@ fn two_folders_with_one_key_write_at_the_same_time_and_every_put_succeeds() {
     assert_eq!(list["items"].as_array().map(Vec::len), Some(2 * EACH));
     let locks = scene.net.home().join(".local/share/dstore/locks");
     assert_eq!(fs::read_dir(locks).expect("where they took turns").count(), 1);
+}
+
+#[test]
+fn a_folder_of_a_hundred_files_is_one_transaction() {
+    let scene = Scene::start();
+    for index in 0..100 {
+        scene.net.file(&format!("many/{index:03}"), format!("file {index}").as_bytes());
+    }
+    let before = scene.transactions();
+    scene.run(&["put", "many"]).with(0);
+    assert_eq!(scene.transactions() - before, 1);
+    let list = scene.run(&["ls", "--json"]).with(0).json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(100));
+    assert_eq!(scene.run(&["cat", "many/042"]).with(0).stdout, b"file 42");
+}
+
+#[test]
+fn a_dry_run_tells_gas_and_price_and_sends_nothing() {
+    let scene = Scene::start();
+    scene.put("there", b"one");
+    let sent = scene.transactions();
+    let file = scene.net.file("new", &bytes(50_000)).display().to_string();
+    let seen = scene.run(&["put", &file, "--dry-run", "--json"]).with(0).json();
+    assert_eq!(seen["schema"], "dstore.put_preview/1");
+    let item = &seen["items"][0];
+    assert_eq!((&item["path"], &item["version"], &item["size"]), (&"new".into(), &1.into(), &50_000.into()));
+    assert!(item["gas"].as_u64().is_some_and(|gas| (60_000..90_000).contains(&gas)), "{seen}");
+    let number = |field: &str| text(&seen[field]).parse::<u128>().expect("a number");
+    assert!(0 < number("wei") && number("wei") <= number("max_wei"), "{seen}");
+    let again = scene.net.file("there", b"two").display().to_string();
+    let seen = scene.run(&["put", &again, "--dry-run"]).with(0);
+    assert!(seen.text().contains("there: version 2") && seen.text().contains(" gas: 0.0"), "{}", seen.text());
+    assert!(seen.stderr.contains("nothing was sent"), "{}", seen.stderr);
+    scene.net.file("two/a", b"a");
+    scene.net.file("two/b", b"b");
+    let seen = scene.run(&["put", "two", "--dry-run"]).with(0).text();
+    assert!(seen.contains("two/b: version 1") && seen.contains("in all: 2 files"), "{seen}");
+    scene.run(&["put", &again, "--dry-run", "--mode", "create"]).with(9);
+    scene.run(&["put", "-", "x", "--dry-run"]).with(2);
+
+    assert_eq!(scene.transactions(), sent, "nothing is sent");
+    assert_eq!(scene.run(&["cat", "there"]).with(0).stdout, b"one");
+    scene.run(&["cat", "new"]).with(4);
+    let free = scene.run(&["put", &file, "--dry-run", "--ledger", "local", "--json"]).with(0).json();
+    assert!(free["gas"].is_null() && free["stored"].as_u64() > Some(50_000), "{free}");
 }

@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod doctor;
 mod files;
+mod forgetful;
 mod guests;
 mod hostile;
 mod network;
