@@ -52,7 +52,7 @@ fn of_several_providers_one_that_answers_is_enough() {
     balance.args(["wallet", "balance", "-v"]).env("ETH_RPC_URL", &urls);
     let ended = scene.ended(&mut balance).with(0);
     assert!(ended.text().starts_with("0.99"), "{}", ended.text());
-    assert!(ended.stderr.contains("127.0.0.1:1") && !ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
 }
 
 #[test]
