@@ -10,6 +10,9 @@ const WHEN: [&str; 3] = ["auto", "always", "never"];
 /// What `--progress` takes.
 const PROGRESS: [&str; 4] = ["auto", "always", "never", "json"];
 
+/// What `--ledger` takes.
+const LEDGERS: [&str; 3] = ["local", "memory", "ethereum"];
+
 const EXAMPLES: &str = "\
 Try it:        dstore-cli demo
 First steps:   dstore-cli init --registry dsr1:...@host:port
@@ -20,7 +23,8 @@ Options --a-b that are settings can also be set as DSTORE_A_B in the environment
 and most as a_b in DIR/config.toml. `dstore-cli config show --origin` tells which one counts.
 Exit codes: 0 fine, 1 internal error, 2 usage, 3 partly failed, 4 not found, 5 try again later,
 6 data damaged, 7 denied, 8 configuration, 9 exists or version conflict,
-11 damaged but repairable, 12 in use by another process, 128+n ended by signal n.";
+10 refused by the chain: funds, fees, chain or contract, 11 damaged but repairable,
+12 in use by another process, 128+n ended by signal n.";
 
 /// Keep private files on other people's disks: encrypted, spread out, safe when a disk is lost
 #[derive(Debug, Parser)]
@@ -52,9 +56,21 @@ pub(crate) struct Common {
     /// Registry to find nodes through; may be given more than once
     #[arg(long, global = true, value_name = "ADDR", value_delimiter = ',', value_parser = check::registry)]
     pub(crate) registry: Vec<String>,
-    /// Where the records of files are kept: local or memory [default: local]
-    #[arg(long, global = true, value_name = "KIND", value_parser = ["local", "memory"], hide_possible_values = true)]
+    /// Where the records of files are kept: local, memory or ethereum [default: local]
+    #[arg(long, global = true, value_name = "KIND", value_parser = LEDGERS, hide_possible_values = true)]
     pub(crate) ledger: Option<String>,
+    /// Chain of --ledger ethereum: sepolia, local (a development chain here), or a chain id [default: sepolia]
+    #[arg(long, global = true, value_name = "CHAIN", value_parser = check::chain)]
+    pub(crate) chain: Option<String>,
+    /// Contract there that keeps the records: `contract deploy` makes one
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = check::contract)]
+    pub(crate) contract: Option<String>,
+    /// Most that a unit of gas may cost, in gwei, such as 2.5 [default: 100]
+    #[arg(long, global = true, value_name = "GWEI", value_parser = check::gwei)]
+    pub(crate) max_fee: Option<String>,
+    /// Blocks after which a write counts as confirmed [default: 2, on a development chain 1]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) confirmations: Option<u64>,
     /// Invite of a node that takes shards of its guests only; may be given more than once
     #[arg(long, global = true, value_name = "INVITE", value_delimiter = ',', value_parser = check::invite)]
     pub(crate) invite: Vec<String>,
@@ -104,7 +120,7 @@ pub(crate) enum Command {
     Rm(Rm),
     /// Move a file to another path
     Mv(Mv),
-    /// Find your files again when the ledger is lost: with the key and a registry alone
+    /// Find your files again with the key alone, when the ledger or this machine is lost
     Recover(Recover),
     /// Copy a file to another path: it is read and stored again
     Cp(Cp),
@@ -119,9 +135,12 @@ pub(crate) enum Command {
     /// Run or ask a storage node
     #[command(subcommand)]
     Node(Node),
-    /// Show the keys of this owner that others may know
+    /// Show the keys of this owner that others may know, and what its account has
     #[command(subcommand)]
     Wallet(Wallet),
+    /// Make or ask the contract that keeps records on Ethereum
+    #[command(subcommand)]
+    Contract(Contract),
     /// Run or ask a registry
     #[command(subcommand)]
     Registry(Registry),
@@ -151,6 +170,19 @@ pub(crate) struct Demo {
     pub(crate) keep: Option<PathBuf>,
 }
 
+/// `contract`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Contract {
+    /// Put a contract of your own on the chain. Anybody may use it: each owner has files of their own there
+    Deploy {
+        /// Show what it would cost, and send nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the contract that is configured, the chain, and who answers for it
+    Info,
+}
+
 /// `put`
 #[derive(Debug, Args)]
 pub(crate) struct Put {
@@ -170,6 +202,9 @@ pub(crate) struct Put {
     /// How the length is hidden: padme (at most 12 % more) or none [default: padme]
     #[arg(long, value_name = "HOW", value_parser = ["padme", "none"], hide_possible_values = true)]
     pub(crate) padding: Option<String>,
+    /// Show what would be stored and what that would cost, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Options of `put` and `cp`.
@@ -338,6 +373,8 @@ pub(crate) struct NodeRun {
 pub(crate) enum Wallet {
     /// Print the owner's address
     Address,
+    /// Print what the owner's account on the chain has to pay for writes
+    Balance,
     /// Print the key that this client shows to a node, for its operator to allow
     TransportKey {
         /// Id of the node
@@ -394,8 +431,22 @@ mod check {
     use std::str::FromStr;
 
     use bytesize::ByteSize;
+    use dstore::config;
     use dstore::id::{NodeId, NoiseKey};
+    use dstore::ledger::Chain;
     use dstore::{Invite, RegistryAddr, Scheme};
+
+    pub(super) fn chain(text: &str) -> Result<String, String> {
+        Chain::from_str(text).map(|_| text.to_owned())
+    }
+
+    pub(super) fn contract(text: &str) -> Result<String, String> {
+        config::parse_contract(text).map(|_| text.to_owned())
+    }
+
+    pub(super) fn gwei(text: &str) -> Result<String, String> {
+        config::parse_gwei(text).map(|_| text.to_owned())
+    }
 
     pub(super) fn registry(text: &str) -> Result<String, String> {
         RegistryAddr::from_str(text).map(|_| text.to_owned()).map_err(|error| error.to_string())

@@ -1,18 +1,23 @@
 //! What every command starts from: settings, the folder, the way to print, and a client made of them.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use dstore::config::{self, Config, ConfigFile, EnvFile, Key, Variables};
+use dstore::config::{self, Config, ConfigFile, EnvFile, Key, LedgerKind, OwnerKey, Variables};
+use dstore::id::ContractId;
+use dstore::ledger::EthereumAccount;
 use dstore::rt::Rt;
 use dstore::{Client, Owner, RegistryAddr};
 use futures_lite::future::or;
+use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Result};
 use crate::output::{Bars, Output, When};
+use crate::text;
 
 /// What every command starts from.
 #[derive(Debug, Clone)]
@@ -25,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) out: Output,
     /// The owner's client, once there is one.
     client: Arc<OnceLock<Client>>,
+    /// The owner, once its key was read: that of a keystore costs seconds, and maybe a question.
+    owner: Arc<OnceLock<Owner>>,
 }
 
 /// How long the end of a command waits for what is not needed for its success, such as retiring replaced versions.
@@ -55,9 +62,9 @@ impl Context {
             Some(path) => Some(named_config(Path::new(path.text()))?),
             None => ConfigFile::open(dir.join(config::CONFIG_FILE))?,
         };
-        let config = config.file(file);
+        let config = config.file(file).lock_folder(locks());
         let out = output(&config)?;
-        Ok(Self { config, dir, out, client: Arc::default() })
+        Ok(Self { config, dir, out, client: Arc::default(), owner: Arc::default() })
     }
 
     /// Tells what does not stop anything but should be known of the settings.
@@ -101,12 +108,15 @@ impl Context {
         &self,
         change: impl FnOnce(dstore::ClientBuilder) -> dstore::ClientBuilder,
     ) -> Result<Client> {
-        self.require_owner()?;
-        if config::ledger_kind(&self.config)? == config::LedgerKind::Memory {
-            self.out
-                .warning("ledger_memory", "with --ledger memory, what is stored is forgotten when this command ends");
+        let owner = self.required_owner()?;
+        match self.ledger_kind()? {
+            LedgerKind::Memory => self
+                .out
+                .warning("ledger_memory", "with --ledger memory, what is stored is forgotten when this command ends"),
+            LedgerKind::Ethereum => drop(self.required_contract()?),
+            _ => {}
         }
-        let client = change(config::client(&self.config, &self.dir)?).connect().await?;
+        let client = change(config::client_of(&self.config, &self.dir, owner)?).connect().await?;
         // A command makes one; of several, the first would be waited for.
         let _ = self.client.set(client.clone());
         Ok(client)
@@ -115,24 +125,77 @@ impl Context {
     /// A client of the owner that opens no ledger: to look for one that is lost.
     pub(crate) async fn client_without_ledger(&self) -> Result<Client> {
         self.required_registries()?;
-        self.require_owner().map_err(|mut failure| {
-            // A new one finds nothing.
-            failure.hints.retain(|hint| !hint.contains("dstore-cli init"));
-            failure.hint("no other key finds your files: put the copy of yours there")
-        })?;
+        let owner = self.known_owner()?;
         let config = self.config.clone().flag(&Key::LEDGER, "memory");
-        Ok(config::client(&config, &self.dir)?.connect().await?)
+        Ok(config::client_of(&config, &self.dir, owner)?.connect().await?)
     }
 
-    fn require_owner(&self) -> Result {
-        if config::owner(&self.config, &self.dir)?.is_none() {
-            let file = self.dir.join(config::OWNER_FILE);
-            return Err(Failure::new("config", format!("no owner key: {} is not there", file.display()))
-                .hint("make one with dstore-cli init --registry dsr1:...")
-                .hint("if you have one, set ETH_PRIVATE_KEY or ETH_PRIVATE_KEY_FILE in the environment or in .env")
-                .hint("if it is in another folder, name that with --dir or DSTORE_DIR"));
+    /// The owner, who has a key already: a new one would find nothing.
+    pub(crate) fn known_owner(&self) -> Result<Owner> {
+        self.required_owner().map_err(|mut failure| {
+            failure.hints.retain(|hint| !hint.contains("dstore-cli init"));
+            failure.hint("no other key finds your files: put the copy of yours there")
+        })
+    }
+
+    /// Where records are kept.
+    pub(crate) fn ledger_kind(&self) -> Result<LedgerKind> {
+        Ok(config::ledger_kind(&self.config)?)
+    }
+
+    /// This with `value` for a setting that nobody has set.
+    pub(crate) fn or(&self, key: &Key, value: &str) -> Self {
+        let is_set = self.config.value(key).is_some_and(|value| value.origin != config::Origin::Default);
+        let mut context = self.clone();
+        if !is_set {
+            context.config = context.config.flag(key, value);
         }
-        Ok(())
+        context
+    }
+
+    /// The owner's account on the chain that is configured. Asks nobody yet.
+    pub(crate) fn account(&self) -> Result<EthereumAccount> {
+        let owner = self.required_owner()?;
+        let ethereum = config::ethereum(&self.config).map_err(|error| {
+            Failure::from(error).hint("with ALCHEMY_API_KEY or ETH_RPC_URL in .env, nothing else is needed to reach it")
+        })?;
+        Ok(EthereumAccount::new(ethereum, &owner))
+    }
+
+    /// The contract that is configured.
+    pub(crate) fn required_contract(&self) -> Result<ContractId> {
+        let chain = self.config.value(&Key::CHAIN).map_or_else(String::new, |chain| format!(" --chain {chain}"));
+        config::contract(&self.config)?.ok_or_else(|| {
+            Failure::new("config", "no contract is set, neither with --contract nor as DSTORE_CONTRACT")
+                .hint(format!("if you have none yet, put one on the chain: dstore-cli contract deploy{chain}"))
+                .hint("to keep it, set DSTORE_CONTRACT=0x... in .env, or contract = \"0x...\" in config.toml")
+        })
+    }
+
+    /// The owner, if there is a key. That of a keystore may need a password: on a terminal it is asked for.
+    pub(crate) fn owner(&self) -> Result<Option<Owner>> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(Some(owner.clone()));
+        }
+        let owner = match config::owner_key(&self.config, &self.dir)? {
+            OwnerKey::Keystore(path, _) if config::keystore_password(&self.config)?.is_none() && is_terminal() => {
+                let password = asked_password(&path)?;
+                Some(Owner::open_keystore(&path, &password)?)
+            }
+            _ => config::owner(&self.config, &self.dir)?,
+        };
+        Ok(owner.map(|owner| self.owner.get_or_init(|| owner).clone()))
+    }
+
+    /// The owner, who must have a key.
+    pub(crate) fn required_owner(&self) -> Result<Owner> {
+        self.owner()?.ok_or_else(|| {
+            let file = self.dir.join(config::OWNER_FILE);
+            Failure::new("config", format!("no owner key: {} is not there", file.display()))
+                .hint("make one with dstore-cli init --registry dsr1:...")
+                .hint("if you have one, set ETH_PRIVATE_KEY, ETH_PRIVATE_KEY_FILE or ETH_KEYSTORE in the environment or in .env")
+                .hint("if it is in another folder, name that with --dir or DSTORE_DIR")
+        })
     }
 
     /// Gives what the client does in the background a moment: a node that has stopped must not hold up the end.
@@ -202,6 +265,27 @@ fn flags(matches: &ArgMatches, mut config: Config) -> Config {
         Some((_, matches)) => flags(matches, config),
         None => config,
     }
+}
+
+/// Whether there is somebody to ask.
+fn is_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks for the password of a keystore, which is not shown as it is typed.
+fn asked_password(path: &Path) -> Result<Zeroizing<String>> {
+    let question = format!("Password of {}: ", text::harmless(&path.display().to_string()));
+    rpassword::prompt_password(question).map(Zeroizing::new).map_err(|error| match error.kind() {
+        std::io::ErrorKind::Interrupted => Failure::interrupted(2),
+        _ => Failure::io("cannot ask for the password", error),
+    })
+}
+
+/// Where commands that write to a chain with one key take turns, whatever their own folders are.
+fn locks() -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    let base = etcetera::choose_base_strategy().ok()?;
+    Some(base.data_dir().join("dstore").join("locks"))
 }
 
 /// Variables that are not Unicode are none of ours.

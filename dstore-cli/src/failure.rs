@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use dstore::Error;
-use dstore::error::{Fault, FaultKind, PeerProblem};
+use dstore::error::{ChainProblem, Fault, FaultKind, PeerProblem};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -120,6 +120,7 @@ fn exit_code(code: &str) -> u8 {
         "permission_denied" => 7,
         "config" => 8,
         "already_exists" | "version_conflict" => 9,
+        "insufficient_funds" | "fee_too_high" | "wrong_chain" | "wrong_contract" | "chain" => 10,
         "degraded" => 11,
         "locked" => 12,
         _ => 1,
@@ -147,8 +148,33 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::Peer { problem: PeerProblem::Unavailable | PeerProblem::Timeout(_), .. } => {
             Some("`dstore-cli doctor` looks at the ledger, registries and nodes, and says what to do")
         }
+        Error::Chain { problem, .. } => chain_hint(*problem),
         Error::Io { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
             Some("another program listens there: stop it, or choose another port with --listen")
+        }
+        _ => None,
+    }
+}
+
+/// What the user can do where only a chain refuses.
+fn chain_hint(problem: ChainProblem) -> Option<&'static str> {
+    match problem {
+        ChainProblem::InsufficientFunds => Some(
+            "send ETH of that chain to the address that `dstore-cli wallet address` prints (of a test network, a faucet \
+             gives some); `put --dry-run` and `contract deploy --dry-run` say how much is needed",
+        ),
+        ChainProblem::FeeTooHigh => Some("wait until the chain is less busy, or allow more with --max-fee GWEI"),
+        ChainProblem::WrongChain => {
+            Some("name the chain of the provider with --chain, or set ETH_RPC_URL to a provider of the chain you mean")
+        }
+        ChainProblem::WrongContract => {
+            Some("check --contract and --chain; `dstore-cli contract deploy` puts a contract of your own on the chain")
+        }
+        ChainProblem::UnsupportedChain => {
+            Some("use another chain: Ethereum itself, or one that numbers its blocks as it does")
+        }
+        ChainProblem::RpcDisagree => {
+            Some("one of the providers in ETH_RPC_URL is behind or lies: try later, or leave it out")
         }
         _ => None,
     }
@@ -186,6 +212,11 @@ mod tests {
             ("permission_denied", 7),
             ("config", 8),
             ("version_conflict", 9),
+            ("insufficient_funds", 10),
+            ("fee_too_high", 10),
+            ("wrong_chain", 10),
+            ("wrong_contract", 10),
+            ("chain", 10),
             ("locked", 12),
         ] {
             assert_eq!(Failure::new(code, "").exit, exit, "{code}");

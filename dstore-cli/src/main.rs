@@ -1,6 +1,7 @@
 //! The command line of dstore.
 
 mod advice;
+mod anvil;
 mod args;
 mod commands;
 mod context;

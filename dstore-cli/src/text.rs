@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use dstore::ledger::Cost;
 use dstore::rt::Timestamp;
 
 /// `64.0 MiB`
@@ -43,12 +44,43 @@ pub(crate) fn seconds(time: Duration) -> String {
     }
 }
 
+/// `3h`: the largest unit is enough.
+pub(crate) fn age(time: Duration) -> String {
+    let (number, unit) = match time.as_secs() {
+        seconds @ 0..60 => (seconds, 's'),
+        seconds @ 60..3600 => (seconds / 60, 'm'),
+        seconds @ 3600..172_800 => (seconds / 3600, 'h'),
+        seconds => (seconds / 86_400, 'd'),
+    };
+    format!("{number}{unit}")
+}
+
 /// `64.0 MiB in 0.52 s (129 MB/s)`
 pub(crate) fn amount(bytes: u64, time: Duration) -> String {
     match speed(bytes, time) {
         Some(speed) => format!("{} in {} ({speed})", size(bytes), seconds(time)),
         None => format!("{} in {}", size(bytes), seconds(time)),
     }
+}
+
+/// `0.0123 ETH`: nine digits after the point, rounded down, as nobody pays less.
+pub(crate) fn ether(wei: u128) -> String {
+    const GWEI: u128 = 1_000_000_000;
+    if wei > 0 && wei < GWEI {
+        return "less than 0.000000001 ETH".to_owned();
+    }
+    let (whole, part) = (wei / (GWEI * GWEI), wei / GWEI % GWEI);
+    let part = format!("{part:09}");
+    match part.trim_end_matches('0') {
+        "" => format!("{whole} ETH"),
+        part => format!("{whole}.{part} ETH"),
+    }
+}
+
+/// `70,123 gas: 0.00007 ETH now, at most 0.007 ETH`
+pub(crate) fn cost(cost: &Cost) -> String {
+    let (now, most) = (ether(cost.wei), ether(cost.max_wei));
+    format!("{} gas: {now} at the fees of now, at most {most}", grouped(cost.gas))
 }
 
 /// `2026-11-22 15:54`
@@ -122,6 +154,21 @@ mod tests {
         assert_eq!(speed(100_000_000, Duration::ZERO), None);
         assert_eq!(amount(64 << 20, Duration::from_millis(520)), "64.0 MiB in 0.52 s (129 MB/s)");
         assert_eq!(seconds(Duration::from_secs(200)), "3 min 20 s");
+    }
+
+    #[test]
+    fn amounts_of_ether_have_no_digits_that_say_nothing() {
+        assert_eq!(ether(0), "0 ETH");
+        assert_eq!(ether(999_999_999), "less than 0.000000001 ETH");
+        assert_eq!(ether(1_500_000_000_000_000_000), "1.5 ETH");
+        assert_eq!(ether(70_123_456_789_012), "0.000070123 ETH");
+        assert_eq!(ether(10_000 * 1_000_000_000_000_000_000), "10000 ETH");
+    }
+
+    #[test]
+    fn ages_are_as_exact_as_anybody_cares() {
+        let of = |seconds| age(Duration::from_secs(seconds));
+        assert_eq!([of(0), of(61), of(86_400), of(700_000)], ["0s", "1m", "24h", "8d"]);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Files that hold secrets: written whole and for their owner alone, and not read when others can.
 
+#[cfg(feature = "ethereum")]
+mod keystore;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -115,6 +118,11 @@ fn parse_identity(text: &str) -> Option<ServerIdentity> {
 /// # Errors
 /// [`Error::Io`]; [`Error::Config`] when the group or others can read it, or it is too long to be a key.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
+    read_bounded(path, MAX_LEN)
+}
+
+/// [`read_secret`] of at most so many bytes.
+fn read_bounded(path: &Path, limit: u64) -> Result<Zeroizing<String>> {
     let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
     let metadata = fs::metadata(path).map_err(failed)?;
     if is_open_to_others(&metadata) {
@@ -123,7 +131,7 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
             path.display()
         )));
     }
-    if metadata.len() > MAX_LEN {
+    if metadata.len() > limit {
         return Err(Error::config(format!("{}: too long to be a key file", path.display())));
     }
     fs::read_to_string(path).map(Zeroizing::new).map_err(failed)

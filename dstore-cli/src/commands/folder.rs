@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dstore::config::{Key, LedgerKind};
 use dstore::{Client, FilePath, Head, PutMode, Source};
 use futures_util::StreamExt;
 use futures_util::TryStreamExt;
@@ -17,28 +18,29 @@ use crate::text;
 
 /// Transfers at once.
 const PARALLEL: usize = 4;
+/// Puts at once where a hundred records share a transaction: all that are on their way wait for each other there, so that
+/// with fewer, no transaction would ever be full, and with twice as many the next one fills while the first is confirmed.
+/// It costs little: of these, a client uploads five, and the others wait with nothing or a record in their hands.
+const PARALLEL_ON_CHAIN: usize = 200;
+/// How long the first put of a transaction waits for the last: as long as five uploads take that bring a hundred files.
+const BATCH_WAIT: &str = "60s";
 /// Memory of each, so that all together take what one big transfer would.
 const MEMORY_EACH: usize = 16 << 20;
 
 /// A local file to be stored, or why it cannot be.
-struct Item {
-    path: String,
-    file: Result<(PathBuf, FilePath, u64)>,
+pub(super) struct Item {
+    pub(super) path: String,
+    pub(super) file: Result<(PathBuf, FilePath, u64)>,
 }
 
 /// Stores every regular file below `src` at paths that start with `prefix`, or else with the folder's name.
 pub(super) async fn put(context: &Context, src: &Path, prefix: Option<String>, mode: PutMode) -> Result {
-    let prefix = match prefix {
-        Some(prefix) => prefix.strip_suffix('/').unwrap_or(&prefix).to_owned(),
-        None => put::name_of(src)?,
-    };
-    if !prefix.is_empty() {
-        FilePath::new(prefix.as_str())?;
-    }
+    let prefix = prefix_of(src, prefix)?;
     context.required_registries()?;
+    let context = &context.or(&Key::BATCH_WAIT, BATCH_WAIT);
+    let parallel = if context.ledger_kind()? == LedgerKind::Ethereum { PARALLEL_ON_CHAIN } else { PARALLEL };
     let out = &context.out;
-    let walked = (out.clone(), src.to_owned(), prefix.clone());
-    let items = blocking::unblock(move || walk(&walked.0, &walked.1, &walked.2)).await;
+    let items = items(out, src, &prefix).await;
     let client = context.client_with(|builder| builder.memory(MEMORY_EACH)).await?;
     let total = items.iter().filter_map(|item| item.file.as_ref().ok()).map(|(_, _, len)| len).sum();
     let label = text::count(items.len(), "file");
@@ -53,7 +55,7 @@ pub(super) async fn put(context: &Context, src: &Path, prefix: Option<String>, m
             stored.map_err(|failure| (item.path, failure))
         }
     });
-    let tally = run_all(out, work, Channel::Out).await;
+    let tally = run_all(out, work, parallel).await;
     let (done, elapsed) = (tally.done, meter.elapsed());
     drop(meter);
     if done == 0 && tally.failures.is_empty() {
@@ -63,6 +65,24 @@ pub(super) async fn put(context: &Context, src: &Path, prefix: Option<String>, m
         out.note(&format!("stored {}{below} in {}", text::count(done, "file"), text::seconds(elapsed)));
     }
     tally.finish("files")
+}
+
+/// What the paths of the files of a folder start with.
+pub(super) fn prefix_of(src: &Path, named: Option<String>) -> Result<String> {
+    let prefix = match named {
+        Some(prefix) => prefix.strip_suffix('/').unwrap_or(&prefix).to_owned(),
+        None => put::name_of(src)?,
+    };
+    if !prefix.is_empty() {
+        FilePath::new(prefix.as_str())?;
+    }
+    Ok(prefix)
+}
+
+/// The regular files below `src`. In a thread of its own: a disk that hangs must not keep a signal from ending us.
+pub(super) async fn items(out: &Output, src: &Path, prefix: &str) -> Vec<Item> {
+    let (out, src, prefix) = (out.clone(), src.to_owned(), prefix.to_owned());
+    blocking::unblock(move || walk(&out, &src, &prefix)).await
 }
 
 async fn put_one(
@@ -157,7 +177,7 @@ pub(super) async fn get(context: &Context, prefix: &str, dst: &Path) -> Result {
             got.map_err(|failure| (head.path.to_string(), failure))
         }
     });
-    let tally = run_all(out, work, Channel::Out).await;
+    let tally = run_all(out, work, PARALLEL).await;
     let (done, elapsed) = (tally.done, meter.elapsed());
     drop(meter);
     if done > 0 {
@@ -180,22 +200,22 @@ async fn get_one(client: &Client, meter: &Meter, out: &Output, head: &Head, pref
     Ok(())
 }
 
-/// Does all the work, a few items at a time, and tells of each that fails.
+/// Does all the work, so many items at a time, and tells of each that fails.
 async fn run_all<F: Future<Output = Result<(), (String, Failure)>>>(
     out: &Output,
     work: impl Iterator<Item = F>,
-    channel: Channel,
+    parallel: usize,
 ) -> Tally {
     // Of one item, the end of the command tells.
     let only = work.size_hint() == (1, Some(1));
-    let mut results = futures_util::stream::iter(work).buffer_unordered(PARALLEL);
+    let mut results = futures_util::stream::iter(work).buffer_unordered(parallel);
     let mut tally = Tally::default();
     while let Some(result) = results.next().await {
         match result {
             Ok(()) => tally.done += 1,
             Err((path, failure)) => {
                 if out.json {
-                    out.event(channel, &ErrorEvent::new(&path, &failure));
+                    out.event(Channel::Out, &ErrorEvent::new(&path, &failure));
                 } else if !only {
                     out.item_failure(&path, &failure);
                 }

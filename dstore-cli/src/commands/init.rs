@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dstore::config::{self, OwnerKey};
+use dstore::config::{self, Key, LedgerKind, OwnerKey};
 use dstore::{Owner, RegistryAddr};
 
 use crate::context::Context;
@@ -27,18 +27,48 @@ pub(crate) fn run(context: &Context) -> Result {
         return out.document(&Init { schema: "dstore.init/1", dir, owner, registry });
     }
     out.note(&format!("set up {} for owner {owner}", dir.display()));
-    out.note(&format!("keep a copy of {}: without it nobody, you included, can read your files", config::OWNER_FILE));
-    out.note("with it and the registry's address, dstore-cli recover finds them all again");
-    out.note("try it: dstore-cli put README.md");
+    for line in advice(context, &owner)? {
+        out.note(&line);
+    }
     Ok(())
+}
+
+/// What the key is, what losing it means, and what to do next.
+fn advice(context: &Context, owner: &str) -> Result<Vec<String>> {
+    let key = match config::owner_key(&context.config, &context.dir)? {
+        OwnerKey::Keystore(path, _) => path,
+        _ => context.dir.join(config::OWNER_FILE),
+    };
+    let mut lines = vec![
+        format!("{} is the key to all of your files, and there is no other one:", key.display()),
+        "  whoever has it can read, replace and remove them, and pay from its account".to_owned(),
+        "  without it nobody can read them ever again, you included: nobody can reset it".to_owned(),
+        "keep a copy of it elsewhere, for example on paper in a safe".to_owned(),
+    ];
+    if context.ledger_kind()? != LedgerKind::Ethereum {
+        lines.push("with it and the registry's address, dstore-cli recover finds them all again".to_owned());
+        lines.push("try it: dstore-cli put README.md".to_owned());
+        return Ok(lines);
+    }
+    let chain = context.config.value(&Key::CHAIN).map_or_else(String::new, |chain| chain.to_string());
+    lines.push("with it and the contract's address, dstore-cli recover finds them all again".to_owned());
+    lines.push(format!("writing to {chain} costs gas: send some ETH of that chain to {owner}"));
+    lines.push(match config::contract(&context.config)? {
+        Some(_) => "try it: dstore-cli put README.md --dry-run".to_owned(),
+        None => "then put a contract of your own there: dstore-cli contract deploy".to_owned(),
+    });
+    Ok(lines)
 }
 
 /// Writes the key first and the config last, so that an init that was cut short can be run again.
 pub(super) fn set_up(context: &Context, dir: &Path, registries: &[RegistryAddr]) -> Result<Owner> {
     create_folder(dir)?;
     let path = dir.join(config::OWNER_FILE);
-    let owner = match (config::owner_key(&context.config, dir)?, config::owner(&context.config, dir)?) {
-        (OwnerKey::Folder(_), Some(owner)) => owner,
+    // Of `dev`, the folder is another one than that of the context.
+    let owner = if dir == context.dir { context.owner()? } else { config::owner(&context.config, dir)? };
+    let owner = match (config::owner_key(&context.config, dir)?, owner) {
+        // That of a keystore stays there, under its password.
+        (OwnerKey::Folder(_) | OwnerKey::Keystore(..), Some(owner)) => owner,
         (_, None) => Owner::create(&path)?,
         (_, Some(owner)) => {
             if path.exists() && Owner::open(&path)?.id() != owner.id() {
@@ -54,12 +84,18 @@ pub(super) fn set_up(context: &Context, dir: &Path, registries: &[RegistryAddr])
     let mut settings = toml::Table::new();
     let registries = registries.iter().map(|address| toml::Value::String(address.to_string())).collect();
     settings.insert("registry".to_owned(), toml::Value::Array(registries));
-    let network = context.config.value(&config::Key::NETWORK);
+    let network = context.config.value(&Key::NETWORK);
     if let Some(network) = network.filter(|network| network.origin != config::Origin::Default) {
         settings.insert("network".to_owned(), toml::Value::String(network.text().to_owned()));
     }
-    for key in [&config::Key::INVITE, &config::Key::PIN] {
-        if let Some(value) = context.config.value(key) {
+    // The chain in any case: what a later version takes for granted may be another one.
+    let is_on_chain = context.ledger_kind()? == LedgerKind::Ethereum;
+    let is_kept = |key: &Key, value: &config::Value| {
+        value.origin != config::Origin::Default || (is_on_chain && *key == Key::CHAIN)
+    };
+    for key in [&Key::LEDGER, &Key::CHAIN, &Key::CONTRACT, &Key::MAX_FEE, &Key::CONFIRMATIONS, &Key::INVITE, &Key::PIN]
+    {
+        if let Some(value) = context.config.value(key).filter(|value| is_kept(key, value)) {
             settings.insert(key.name.to_owned(), toml::Value::String(value.text().to_owned()));
         }
     }

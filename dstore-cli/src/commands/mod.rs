@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod config;
+mod contract;
 mod cp;
 mod demo;
 mod dev;
@@ -15,6 +16,7 @@ mod ls;
 mod man;
 mod mv;
 mod node;
+mod preview;
 mod put;
 mod recover;
 mod registry;
@@ -68,7 +70,8 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
                 Command::Check(args) => Box::pin(check::run(context, args)),
                 Command::Doctor => Box::pin(doctor::run(context)),
                 Command::Status => Box::pin(status::run(context)),
-                Command::Wallet(args) => Box::pin(async move { wallet::run(context, &args) }),
+                Command::Wallet(args) => Box::pin(wallet::run(context, args)),
+                Command::Contract(args) => Box::pin(contract::run(context, args)),
                 Command::Node(Node::Invite { expires }) => Box::pin(node::invite(context, expires)),
                 Command::Node(Node::Status { id }) => Box::pin(node::status(context, id)),
                 Command::Registry(Registry::Nodes) => Box::pin(registry::nodes(context)),
@@ -101,6 +104,10 @@ pub(crate) async fn run(command: Command, context: &Context, interrupt: &mut Int
 fn interruption(command: &Command, context: &Context) -> &'static str {
     let resumes = !context.config.is_on(&Key::NO_RESUME).unwrap_or_default();
     match command {
+        // Nobody can take back what was sent to a chain.
+        Command::Contract(crate::args::Contract::Deploy { dry_run: false }) => {
+            "interrupted; what was sent may still arrive: look at `dstore-cli wallet balance` before you deploy again"
+        }
         Command::Put(args) if resumes && args.src != std::path::Path::new("-") => {
             "interrupted; given again, the same put goes on where a file was cut short"
         }

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use dstore::config::Key;
 use dstore::{Client, Committed, Error, FilePath, PutMode, Source};
 
-use super::folder;
+use super::{folder, preview};
 use crate::args::{Mode, Put};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -21,6 +21,9 @@ use crate::text;
 /// Stores what was named.
 pub(crate) async fn run(context: &Context, args: Put) -> Result {
     let mode = mode(context)?;
+    if args.src == Path::new("-") && args.dry_run {
+        return Err(Failure::usage("standard input is read once: --dry-run is for files and folders"));
+    }
     if args.src == Path::new("-") {
         let path = args.path.ok_or_else(|| {
             Failure::usage("standard input has no name: say where to store it").hint("dstore-cli put - PATH")
@@ -39,6 +42,9 @@ pub(crate) async fn run(context: &Context, args: Put) -> Result {
         if matches!(mode, PutMode::Update(_)) {
             return Err(Failure::usage("a folder has no version: --if-version and --mode update are for one file"));
         }
+        if args.dry_run {
+            return preview::folder(context, &args.src, args.path, mode).await;
+        }
         return folder::put(context, &args.src, args.path, mode).await;
     }
     if !metadata.is_file() {
@@ -51,6 +57,9 @@ pub(crate) async fn run(context: &Context, args: Put) -> Result {
         Some(path) => path,
         None => name_of(&args.src)?,
     })?;
+    if args.dry_run {
+        return preview::file(context, Source::file(&args.src), path, mode).await;
+    }
     one(context, Source::file(&args.src), path, Some(metadata.len()).filter(known), mode).await
 }
 
@@ -89,8 +98,8 @@ pub(super) async fn transfer(
     outcome(put.await, mode)
 }
 
-/// What became of a put or a copy.
-pub(super) fn outcome(ended: dstore::Result<Committed>, mode: PutMode) -> Result<Committed> {
+/// What became of a put or a copy, or of a look at what one would do.
+pub(super) fn outcome<T>(ended: dstore::Result<T>, mode: PutMode) -> Result<T> {
     match (ended, mode) {
         // The user named the version: nobody need have been faster.
         (Err(Error::VersionConflict { path, actual, .. }), PutMode::Update(named)) => {

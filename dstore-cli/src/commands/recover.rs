@@ -1,11 +1,12 @@
-//! `recover`: makes a lost ledger again from what the nodes keep, with nothing but the owner's key and a registry.
+//! `recover`: finds every file again with nothing but the owner's key and a registry: makes a lost ledger again from
+//! what the nodes keep, and lists what a chain has.
 
 use std::path::{Path, PathBuf};
 
 use dstore::config::{self, LedgerKind, OwnerKey};
 use dstore::id::LedgerId;
 use dstore::ledger::Ledger;
-use dstore::{LocalLedger, RecoveredFile, RecoveredLedger, Recovery};
+use dstore::{Client, LocalLedger, RecoveredFile, RecoveredLedger, Recovery};
 
 use crate::args::Recover as Arguments;
 use crate::context::Context;
@@ -15,9 +16,13 @@ use crate::shape::{Recover, state};
 use crate::table::{Align, table};
 use crate::text;
 
-/// Looks for the owner's files at all nodes, and takes them over into the local ledger.
+/// Looks for the owner's files at all nodes and on the chain, and takes them over into the local ledger.
 pub(crate) async fn run(context: &Context, args: Arguments) -> Result {
-    let client = context.client_without_ledger().await?;
+    let kind = context.ledger_kind()?;
+    let client = match kind {
+        LedgerKind::Ethereum => on_chain(context).await?,
+        _ => context.client_without_ledger().await?,
+    };
     let found = client.recover().await?;
     let out = &context.out;
     for node in &found.nodes {
@@ -32,9 +37,17 @@ pub(crate) async fn run(context: &Context, args: Arguments) -> Result {
             );
         }
     }
-    let is_local = config::ledger_kind(&context.config)? == LedgerKind::Local;
+    let is_local = kind == LedgerKind::Local;
+    if let Some(problem) = &found.ledger_problem {
+        out.warning("ledger_unreachable", &format!("{problem}: what is told here is what the nodes know"));
+    }
     let path = context.dir.join(config::LEDGER_FILE);
-    let chosen = choose(&found, args.ledger_id, is_local.then_some(&path))?;
+    let there = match kind {
+        LedgerKind::Local if path.exists() => Some(LocalLedger::open(&path)?.id()),
+        LedgerKind::Ethereum => Some(context.account()?.ledger(context.required_contract()?).id()),
+        _ => None,
+    };
+    let chosen = choose(&found, args.ledger_id, there, is_local.then_some(&path))?;
     let written = match chosen.filter(|_| is_local && !args.dry_run) {
         None => None,
         Some(ledger) => {
@@ -55,16 +68,20 @@ pub(crate) async fn run(context: &Context, args: Arguments) -> Result {
     verdict(&found, chosen)
 }
 
+/// A client whose ledger is that of the chain: it needs no other.
+async fn on_chain(context: &Context) -> Result<Client> {
+    context.required_registries()?;
+    context.known_owner()?;
+    context.client().await
+}
+
 /// The ledger that is meant: the one that is there, the one that is named, or the only one.
 fn choose<'a>(
     found: &'a Recovery,
     named: Option<LedgerId>,
+    there: Option<LedgerId>,
     path: Option<&PathBuf>,
 ) -> Result<Option<&'a RecoveredLedger>> {
-    let there = match path {
-        Some(path) if path.exists() => Some(LocalLedger::open(path)?.id()),
-        _ => None,
-    };
     let known = |id| found.ledgers.iter().find(|ledger| ledger.id == id);
     if let Some(id) = named
         && known(id).is_none()
@@ -81,7 +98,7 @@ fn choose<'a>(
             .hint(format!("if you need nothing of it, move it away, and run this again: {away}"))
             .hint("or make it again in another folder, with --dir"));
     }
-    match (there.or(named), &found.ledgers[..]) {
+    match (named.or(there), &found.ledgers[..]) {
         (Some(id), _) => Ok(known(id)),
         (None, []) => Ok(None),
         (None, [only]) => Ok(Some(only)),
@@ -120,7 +137,14 @@ fn closing(
     path: Option<&Path>,
 ) -> Vec<String> {
     let files = text::count(ledger.files.len(), "file");
+    let on_chain = matches!(context.ledger_kind(), Ok(LedgerKind::Ethereum));
     let Some((path, added)) = written else {
+        if on_chain {
+            return vec![
+                format!("found {files}; nothing has to be written, as the chain has their records"),
+                "get them all: dstore-cli get / FOLDER".to_owned(),
+            ];
+        }
         let would = path.map(|path| format!("; without --dry-run, {} would have them", path.display()));
         return vec![format!("found {files}, and wrote nothing{}", would.unwrap_or_default())];
     };
@@ -150,10 +174,18 @@ fn verdict(found: &Recovery, chosen: Option<&RecoveredLedger>) -> Result {
                 format!("{silent} of {nodes} did not answer, and the others know no file of this owner"),
             ),
         };
-        return Err(Failure::new(code, what).hint("check the key, the registry, and the label given with --network"));
+        let failure = Failure::new(code, what).hint("check the key, the registry, and the label given with --network");
+        return Err(match found.ledgers.len() {
+            0 => failure,
+            others => failure.hint(format!(
+                "of {} of this owner the nodes do know: check --ledger, --chain and --contract",
+                text::count(others, "other ledger")
+            )),
+        });
     };
     let unreadable = ledger.files.iter().filter(|file| !file.is_readable()).count();
-    if silent == 0 && unreadable == 0 {
+    let doubt = found.ledger_problem.as_ref();
+    if silent == 0 && unreadable == 0 && doubt.is_none() {
         return Ok(());
     }
     let mut parts = Vec::new();
@@ -163,9 +195,12 @@ fn verdict(found: &Recovery, chosen: Option<&RecoveredLedger>) -> Result {
     if unreadable > 0 {
         parts.push(format!("{unreadable} of {} cannot be read now", text::count(ledger.files.len(), "file")));
     }
+    if doubt.is_some() {
+        parts.push("the ledger did not tell all that it knows".to_owned());
+    }
     let failure = Failure::new("partial", parts.join(", "));
     Err(match silent {
-        0 => failure,
-        _ => failure.hint("run it again when they are back: it adds what is missing, and changes nothing else"),
+        0 if doubt.is_none() => failure,
+        _ => failure.hint("run it again when all answer: it adds what is missing, and changes nothing else"),
     })
 }

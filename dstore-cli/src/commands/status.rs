@@ -1,7 +1,7 @@
 //! `status`: the network, the registries and the ledger, as seen from here.
 
 use dstore::client::{Network, NodeStatus, Probe};
-use dstore::config::{self, LedgerKind};
+use dstore::config::{self, Key, LedgerKind};
 use dstore::proto::NodeState;
 use dstore::{Client, RegistryAddr};
 use futures_util::future::join_all;
@@ -63,9 +63,14 @@ async fn each_alone(client: &Client, registries: &[RegistryAddr]) -> Vec<(String
 }
 
 fn ledger(context: &Context) -> Result<LedgerState> {
-    let kind = config::ledger_kind(&context.config)?;
-    let path = (kind == LedgerKind::Local).then(|| context.dir.join(config::LEDGER_FILE).display().to_string());
-    Ok(LedgerState { kind: kind.as_str(), path })
+    let kind = context.ledger_kind()?;
+    let on_chain = |key| context.config.value(key).filter(|_| kind == LedgerKind::Ethereum);
+    Ok(LedgerState {
+        kind: kind.as_str(),
+        path: (kind == LedgerKind::Local).then(|| context.dir.join(config::LEDGER_FILE).display().to_string()),
+        chain: on_chain(&Key::CHAIN).map(|chain| chain.to_string()),
+        contract: on_chain(&Key::CONTRACT).map(|contract| contract.to_string()),
+    })
 }
 
 pub(super) fn nodes_document(
@@ -90,8 +95,15 @@ fn lines(registries: &[RegistryState], ledger: &LedgerState, network: Option<&Ne
         };
         lines.push(format!("registry   {place}   {state}"));
     }
-    let path = ledger.path.as_deref().unwrap_or("in memory");
-    lines.push(format!("ledger     {}   {path}", ledger.kind));
+    let place = match (&ledger.path, &ledger.chain) {
+        (Some(path), _) => path.clone(),
+        (None, Some(chain)) => {
+            let contract = ledger.contract.as_deref().unwrap_or("not set: dstore-cli contract deploy");
+            format!("{chain}, contract {contract}")
+        }
+        (None, None) => "in memory".to_owned(),
+    };
+    lines.push(format!("ledger     {}   {place}", ledger.kind));
     if let Some(network) = network {
         let roomy = |node: &&NodeStatus| node.state == NodeState::Active && node.free >= advice::NO_ROOM;
         let enough = match network.nodes.iter().filter(roomy).count() {

@@ -1,5 +1,6 @@
 //! The JSON that scripts read: fields may be added, and none changes its meaning.
 
+mod chain;
 mod check;
 mod event;
 mod file;
@@ -7,6 +8,7 @@ mod network;
 mod recover;
 mod setup;
 
+pub(crate) use chain::{Balance, Contract, DeployPreview, PutPreview};
 pub(crate) use check::{Checked, CheckedFile, Doctor, Finding, History, State};
 pub(crate) use event::{ErrorEvent, ExitError, ResultEvent, StatusEvent, WarningEvent};
 pub(crate) use file::{Changed, List, Stat};

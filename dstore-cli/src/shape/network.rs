@@ -102,11 +102,17 @@ pub(crate) struct RegistryState {
 /// The ledger in use.
 #[derive(Debug, Serialize)]
 pub(crate) struct LedgerState {
-    /// `local` or `memory`.
+    /// `local`, `memory` or `ethereum`.
     pub(crate) kind: &'static str,
     /// Its file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
+    /// Its chain: a name, or an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<String>,
+    /// Its contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) contract: Option<String>,
 }
 
 /// `dstore.ready/1`

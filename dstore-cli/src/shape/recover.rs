@@ -18,6 +18,9 @@ pub(crate) struct Recover {
     /// Files that were there once, and are not any more.
     gone: usize,
     nodes: Vec<Node>,
+    /// Why the ledger in use did not tell all that it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger_problem: Option<String>,
     /// Other ledgers that the nodes know of this owner.
     other_ledgers: Vec<Ledger>,
 }
@@ -65,6 +68,7 @@ impl Recover {
             files: files.iter().map(File::new).collect(),
             gone: chosen.map_or(0, |ledger| ledger.versions.len() - ledger.files.len()),
             nodes: found.nodes.iter().map(Node::new).collect(),
+            ledger_problem: found.ledger_problem.clone(),
             other_ledgers: others
                 .map(|ledger| Ledger { id: ledger.id.to_string(), files: ledger.files.len() })
                 .collect(),

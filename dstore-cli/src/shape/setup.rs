@@ -69,6 +69,12 @@ pub(crate) struct Demo {
     pub(crate) file: String,
     /// Its length.
     pub(crate) size: u64,
+    /// The contract on the chain that was started for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) contract: Option<String>,
+    /// What writing the record there has cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wei: Option<String>,
     /// Bytes on all nodes together.
     pub(crate) stored: u64,
     /// Where each shard went.

@@ -38,10 +38,10 @@ fn usage_errors_are_json_too_when_json_is_asked_for() {
 
 #[test]
 fn commands_that_do_not_exist_yet_are_not_there() {
-    for absent in ["repair", "watch", "contract"] {
+    for absent in ["repair", "watch"] {
         run_alone([absent]).with(2);
     }
-    run_alone(["ls", "--ledger", "ethereum"]).with(2);
+    run_alone(["ls", "--ledger", "paper"]).with(2);
     run_alone(["ls", "--progress", "xml"]).with(2);
     run_alone(["ls", "--timeout", "soon"]).with(2);
     run_alone(["put", "a", "--scheme", "4"]).with(2);
@@ -114,6 +114,65 @@ fn init_makes_a_key_once_and_touches_nothing_after() {
         command(home.path()).args(["init", "--dir", "c", "--registry", REGISTRY]).env("ETH_PRIVATE_KEY", KEY).output();
     super::process::Ended::from(given.expect("it runs")).with(0);
     assert_eq!(fs::read_to_string(home.path().join("c/owner.key")).expect("kept").trim(), KEY);
+}
+
+#[test]
+fn init_says_what_the_key_is_and_what_losing_it_means() {
+    let home = empty_home();
+    let said = run(home.path(), ["init", "--dir", "a", "--registry", REGISTRY]).with(0).stderr;
+    for part in ["a/owner.key is the key to all of your files", "nobody can read them ever again", "keep a copy"] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    let on_chain = ["init", "--dir", "b", "--registry", REGISTRY, "--ledger", "ethereum", "--max-fee", "2.5"];
+    let said = run(home.path(), on_chain).with(0).stderr;
+    for part in ["send some ETH of that chain to 0x", "contract deploy"] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    let kept: toml::Table = fs::read_to_string(home.path().join("b/config.toml")).expect("made").parse().expect("TOML");
+    let kept = |name: &str| kept.get(name).and_then(toml::Value::as_str);
+    assert_eq!((kept("ledger"), kept("chain"), kept("max_fee")), (Some("ethereum"), Some("sepolia"), Some("2.5")));
+}
+
+#[test]
+fn a_keystore_opens_with_its_password_and_says_so_when_it_is_another() {
+    // From the definition of the format.
+    const KEYSTORE: &str = r#"{"crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},
+        "ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2","kdfparams":{
+        "c":262144,"dklen":32,"prf":"hmac-sha256","salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},
+        "mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},"version":3,
+        "id":"3198bc9c-6672-5ab3-d995-4942343ae5b6"}"#;
+    let home = empty_home();
+    for (name, content) in [("k.json", KEYSTORE), ("password", "testpassword\n"), ("other", "hunter2")] {
+        fs::write(home.path().join(name), content).expect("written");
+        fs::set_permissions(home.path().join(name), fs::Permissions::from_mode(0o600)).expect("ours");
+    }
+    let address = |variable: &str, value: &str| {
+        let mut command = command(home.path());
+        command.args(["wallet", "address", "--json"]).env("ETH_KEYSTORE", "k.json").env(variable, value);
+        super::process::Ended::from(command.output().expect("it runs"))
+    };
+    let opened = address("ETH_KEYSTORE_PASSWORD_FILE", "password").with(0).json();
+    assert_eq!(opened["address"], "0x008aeeda4d805471df9b2a5b0f38a0c3bcba786b");
+    assert_eq!(address("ETH_KEYSTORE_PASSWORD", "testpassword").with(0).json(), opened);
+    let wrong = address("ETH_KEYSTORE_PASSWORD_FILE", "other").with(8);
+    assert!(text(&wrong.error()["message"]).contains("the password is wrong"), "{}", wrong.stderr);
+    assert!(!wrong.stderr.contains("hunter2"), "{}", wrong.stderr);
+    let none = address("ETH_NOTHING", "").with(8).error();
+    assert!(text(&none["message"]).contains("ETH_KEYSTORE_PASSWORD_FILE"), "{none}");
+}
+
+#[test]
+fn keys_of_providers_are_neither_shown_nor_taken_from_the_config_file() {
+    let home = empty_home();
+    let env_file = home.path().join(".env");
+    fs::write(&env_file, "ALCHEMY_API_KEY=hunter2\nETH_RPC_URL=https://rpc.example/hunter3\n").expect("written");
+    fs::set_permissions(&env_file, fs::Permissions::from_mode(0o600)).expect("ours");
+    let shown = run(home.path(), ["config", "show", "--origin"]).with(0).text();
+    assert!(shown.contains(".env:1") && !shown.contains("hunter"), "{shown}");
+    fs::write(home.path().join("c.toml"), "rpc_url = \"https://rpc.example/hunter3\"\n").expect("written");
+    let refused = run(home.path(), ["ls", "--config", "c.toml", "--json"]).with(8);
+    assert!(text(&refused.error()["message"]).contains("ETH_RPC_URL"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("hunter"), "{}", refused.stderr);
 }
 
 #[test]

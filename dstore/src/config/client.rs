@@ -2,12 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::limits::parse_size;
-use super::{Config, Key, Origin};
+use super::{Config, Key, Origin, Value};
 use crate::client::{Client, ClientBuilder};
 use crate::error::{Error, Result};
 use crate::journal::DiskJournal;
+use crate::keyfile::read_secret;
 use crate::keys::Owner;
+#[cfg(feature = "ethereum")]
+use crate::ledger::EthereumLedger;
 use crate::ledger::{LocalLedger, MemoryLedger};
 use crate::rt::Rt;
 use crate::scheme::{Padding, Scheme};
@@ -29,6 +34,8 @@ pub enum LedgerKind {
     Local,
     /// In this process, gone when it ends.
     Memory,
+    /// In a contract on a chain.
+    Ethereum,
 }
 
 impl LedgerKind {
@@ -38,59 +45,98 @@ impl LedgerKind {
         match self {
             Self::Local => "local",
             Self::Memory => "memory",
+            Self::Ethereum => "ethereum",
         }
     }
 }
 
 /// Where the owner's key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OwnerKey {
     /// In `ETH_PRIVATE_KEY`.
     Variable(Origin),
     /// In this file, because `ETH_PRIVATE_KEY_FILE` says so.
     File(PathBuf, Origin),
+    /// In this keystore, because `ETH_KEYSTORE` says so.
+    Keystore(PathBuf, Origin),
     /// In the client's folder, if it has been made.
     Folder(PathBuf),
 }
 
-/// Where the owner's key is: a key or the name of a key file, wherever one is set first; else in the folder `dir`.
+/// Where the owner's key is: a key, or the name of a key file or keystore, wherever one is set first; else in the folder
+/// `dir`.
 ///
 /// # Errors
-/// [`Error::Config`] when key and key file are set in the same place: nobody could say which one is meant.
+/// [`Error::Config`] when two of them are set in the same place: nobody could say which one is meant.
 pub fn owner_key(config: &Config, dir: &Path) -> Result<OwnerKey> {
-    let (key, file) = (config.value(&Key::OWNER_KEY), config.value(&Key::OWNER_KEY_FILE));
-    let in_environment = |origin: &Origin| matches!(origin, Origin::Flag | Origin::Env(_));
-    match (key, file) {
-        (None, None) => Ok(OwnerKey::Folder(dir.join(OWNER_FILE))),
-        (Some(key), None) => Ok(OwnerKey::Variable(key.origin)),
-        (None, Some(file)) => Ok(OwnerKey::File(file.text().into(), file.origin)),
-        (Some(key), Some(file)) => match (in_environment(&key.origin), in_environment(&file.origin)) {
-            (true, false) => Ok(OwnerKey::Variable(key.origin)),
-            (false, true) => Ok(OwnerKey::File(file.text().into(), file.origin)),
-            _ => Err(Error::config(format!(
-                "{} and {} are both set ({} and {}): keep one",
-                Key::OWNER_KEY.variable,
-                Key::OWNER_KEY_FILE.variable,
-                key.origin,
-                file.origin
-            ))),
-        },
+    let keys = [&Key::OWNER_KEY, &Key::OWNER_KEY_FILE, &Key::KEYSTORE].into_iter();
+    let mut set: Vec<_> = keys.filter_map(|key| Some((key, config.value(key)?))).collect();
+    let in_environment = |value: &Value| matches!(value.origin, Origin::Flag | Origin::Env(_));
+    if set.iter().any(|(_, value)| in_environment(value)) {
+        set.retain(|(_, value)| in_environment(value));
     }
+    let [(key, value)] = &set[..] else {
+        let [(one, first), (other, second), ..] = &set[..] else { return Ok(OwnerKey::Folder(dir.join(OWNER_FILE))) };
+        return Err(Error::config(format!(
+            "{} and {} are both set ({} and {}): keep one",
+            one.variable, other.variable, first.origin, second.origin
+        )));
+    };
+    let origin = value.origin.clone();
+    Ok(match **key {
+        Key::OWNER_KEY => OwnerKey::Variable(origin),
+        Key::KEYSTORE => OwnerKey::Keystore(value.text().into(), origin),
+        _ => OwnerKey::File(value.text().into(), origin),
+    })
 }
 
-/// The owner that [`owner_key`] finds; `None` when it is to be in the folder and is not there.
+/// The password of the keystore: `ETH_KEYSTORE_PASSWORD`, else the first line of `ETH_KEYSTORE_PASSWORD_FILE`.
 ///
 /// # Errors
-/// As [`owner_key`] and [`Owner::open`].
+/// [`Error::Io`] when that file cannot be read, [`Error::Config`] when others can read it.
+pub fn keystore_password(config: &Config) -> Result<Option<Zeroizing<String>>> {
+    if let Some(password) = config.value(&Key::KEYSTORE_PASSWORD) {
+        return Ok(Some(Zeroizing::new(password.text().to_owned())));
+    }
+    let Some(file) = config.value(&Key::KEYSTORE_PASSWORD_FILE) else { return Ok(None) };
+    let text = read_secret(Path::new(file.text()))?;
+    Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+}
+
+/// The owner that [`owner_key`] finds; `None` when it is to be in the folder and is not there. It may take seconds and
+/// 256 MiB of memory to open a keystore.
+///
+/// # Errors
+/// As [`owner_key`], [`keystore_password`], [`Owner::open`] and `Owner::open_keystore`.
 pub fn owner(config: &Config, dir: &Path) -> Result<Option<Owner>> {
     match owner_key(config, dir)? {
         OwnerKey::Variable(_) => config.parsed(&Key::OWNER_KEY, |text| {
             Owner::parse(text).ok_or("not a private key: 64 hex digits, with or without 0x")
         }),
         OwnerKey::File(path, _) => Owner::open(path).map(Some),
+        OwnerKey::Keystore(path, _) => from_keystore(config, &path).map(Some),
         OwnerKey::Folder(path) if !path.exists() => Ok(None),
         OwnerKey::Folder(path) => Owner::open(path).map(Some),
     }
+}
+
+#[cfg(feature = "ethereum")]
+fn from_keystore(config: &Config, path: &Path) -> Result<Owner> {
+    let password = keystore_password(config)?.ok_or_else(|| {
+        Error::config(format!(
+            "{} needs its password: set {} or {}",
+            path.display(),
+            Key::KEYSTORE_PASSWORD.variable,
+            Key::KEYSTORE_PASSWORD_FILE.variable
+        ))
+    })?;
+    Owner::open_keystore(path, &password)
+}
+
+#[cfg(not(feature = "ethereum"))]
+fn from_keystore(_: &Config, _: &Path) -> Result<Owner> {
+    Err(Error::config(format!("{}: this program was built without keystores", Key::KEYSTORE.variable)))
 }
 
 /// Which ledger the settings name.
@@ -101,7 +147,8 @@ pub fn ledger_kind(config: &Config) -> Result<LedgerKind> {
     let kind = config.parsed(&Key::LEDGER, |text| match text {
         "local" => Ok(LedgerKind::Local),
         "memory" => Ok(LedgerKind::Memory),
-        _ => Err(format!("{text:?} is not a ledger: local or memory")),
+        "ethereum" => Ok(LedgerKind::Ethereum),
+        _ => Err(format!("{text:?} is not a ledger: local, memory or ethereum")),
     })?;
     Ok(kind.unwrap_or(LedgerKind::Local))
 }
@@ -109,7 +156,7 @@ pub fn ledger_kind(config: &Config) -> Result<LedgerKind> {
 /// A client with these settings, whose folder is `dir`: owner, ledger, registries and all else.
 ///
 /// # Errors
-/// [`Error::Config`] for a setting that is missing or wrong; those of the owner's key file and of the ledger.
+/// [`Error::Config`] for a setting that is missing or wrong; those of [`owner`] and of the ledger.
 pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
     let owner = owner(config, dir)?.ok_or_else(|| {
         Error::config(format!(
@@ -118,7 +165,15 @@ pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
             Key::OWNER_KEY.variable
         ))
     })?;
-    let mut builder = Client::builder().owner(owner);
+    client_of(config, dir, owner)
+}
+
+/// [`client`] for an owner who is known already.
+///
+/// # Errors
+/// [`Error::Config`] for a setting that is missing or wrong; those of the ledger.
+pub fn client_of(config: &Config, dir: &Path, owner: Owner) -> Result<ClientBuilder> {
+    let mut builder = Client::builder().owner(owner.clone());
     for registry in config.list(&Key::REGISTRY, str::parse)? {
         builder = builder.registry(registry);
     }
@@ -140,15 +195,28 @@ pub fn client(config: &Config, dir: &Path) -> Result<ClientBuilder> {
     for invite in config.list(&Key::INVITE, str::parse)? {
         builder = builder.invite(invite);
     }
-    Ok(match ledger_kind(config)? {
-        LedgerKind::Local => {
-            create_private(dir)?;
-            let journal = DiskJournal::new(dir.join(JOURNAL_FOLDER), Rt::default());
-            let builder = builder.journal(journal);
-            builder.ledger(LocalLedger::open(dir.join(LEDGER_FILE))?)
-        }
-        LedgerKind::Memory => builder.ledger(MemoryLedger::default()),
+    let kind = ledger_kind(config)?;
+    if kind == LedgerKind::Memory {
+        return Ok(builder.ledger(MemoryLedger::default()));
+    }
+    // Before anything is made: a contract that is not named must leave nothing behind.
+    let on_chain = if kind == LedgerKind::Ethereum { Some(on_chain(config, &owner)?) } else { None };
+    create_private(dir)?;
+    builder = builder.journal(DiskJournal::new(dir.join(JOURNAL_FOLDER), Rt::default()));
+    Ok(match on_chain {
+        Some(ledger) => builder.ledger(ledger),
+        None => builder.ledger(LocalLedger::open(dir.join(LEDGER_FILE))?),
     })
+}
+
+#[cfg(feature = "ethereum")]
+fn on_chain(config: &Config, owner: &Owner) -> Result<EthereumLedger> {
+    super::ethereum::ledger(config, owner)
+}
+
+#[cfg(not(feature = "ethereum"))]
+fn on_chain(_: &Config, _: &Owner) -> Result<MemoryLedger> {
+    Err(Error::config("this program was built without the ledger on Ethereum".to_owned()))
 }
 
 /// A client with the limits that are set.
@@ -213,6 +281,22 @@ mod tests {
         let both = env(&[("ETH_PRIVATE_KEY", KEY), ("ETH_PRIVATE_KEY_FILE", "x")]);
         let error = owner_key(&both, Path::new(".")).expect_err("ambiguous");
         assert!(error.to_string().contains("keep one"), "{error}");
+        let both = env(&[("ETH_KEYSTORE", "y"), ("ETH_PRIVATE_KEY_FILE", "x")]);
+        assert!(owner_key(&both, Path::new(".")).expect_err("ambiguous").to_string().contains("ETH_KEYSTORE"));
+    }
+
+    #[test]
+    fn the_password_of_a_keystore_is_the_first_line_of_its_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("password");
+        crate::keyfile::write_secret(&file, "correct horse\n").expect("written");
+        let named = file.display().to_string();
+        let config = env(&[("ETH_KEYSTORE_PASSWORD_FILE", &named)]);
+        let password = |config: &Config| keystore_password(config).expect("readable").map(|text| text.to_string());
+        assert_eq!(password(&config).as_deref(), Some("correct horse"));
+        let config = env(&[("ETH_KEYSTORE_PASSWORD_FILE", &named), ("ETH_KEYSTORE_PASSWORD", "itself")]);
+        assert_eq!(password(&config).as_deref(), Some("itself"));
+        assert_eq!(password(&Config::new()), None);
     }
 
     #[test]
@@ -236,8 +320,17 @@ mod tests {
             ("DSTORE_SCHEME", "4"),
             ("DSTORE_PADDING", "much"),
             ("DSTORE_LEDGER", "paper"),
+            ("ETH_RPC_URL", "rpc.example"),
+            ("ALCHEMY_API_KEY", "a/b"),
+            ("DSTORE_CHAIN", "mainet"),
+            ("DSTORE_CONTRACT", "0x12"),
+            ("DSTORE_MAX_FEE", "much"),
+            ("DSTORE_CONFIRMATIONS", "0"),
         ] {
-            let config = env(&[("ETH_PRIVATE_KEY", KEY), (variable, value)]);
+            let ledger = ("DSTORE_LEDGER", if variable == "DSTORE_LEDGER" { value } else { "ethereum" });
+            // The key of a provider counts only where no provider is named.
+            let provider = if variable == "ALCHEMY_API_KEY" { "" } else { "http://127.0.0.1:1" };
+            let config = env(&[("ETH_PRIVATE_KEY", KEY), ledger, ("ETH_RPC_URL", provider), (variable, value)]);
             let error = client(&config, Path::new("/nowhere")).expect_err(variable).to_string();
             assert!(error.starts_with(variable), "{error}");
         }

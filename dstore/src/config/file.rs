@@ -73,6 +73,9 @@ fn unknown(name: &str) -> String {
             Scope::Secret => {
                 format!("secrets do not belong in the config file: set {} in the environment or in .env", key.variable)
             }
+            _ if key.variable.starts_with("ETH_") => {
+                format!("{name} cannot be set in the config file: set {} in the environment or in .env", key.variable)
+            }
             _ => format!("{name} cannot be set in the config file: use {} or {}", key.flag(), key.variable),
         };
     }
@@ -123,6 +126,8 @@ mod tests {
     #[test]
     fn a_secret_or_a_place_in_the_file_is_refused_with_the_remedy() {
         assert!(refused("owner_key = \"x\"").contains("ETH_PRIVATE_KEY"));
+        assert!(refused("rpc_url = \"x\"").contains("ETH_RPC_URL"));
+        assert!(refused("keystore = \"x\"").contains("set ETH_KEYSTORE in the environment"));
         assert!(refused("dir = \"x\"").contains("--dir or DSTORE_DIR"));
     }
 

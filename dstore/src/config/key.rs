@@ -63,8 +63,22 @@ keys! {
     ENV_FILE = "env_file", "DSTORE_ENV_FILE", NotInFile;
     /// Registries to find nodes through, separated by commas.
     REGISTRY = "registry", "DSTORE_REGISTRY", Everywhere;
-    /// Where records are kept: `local` or `memory`.
+    /// Where records are kept: `local`, `memory` or `ethereum`.
     LEDGER = "ledger", "DSTORE_LEDGER", Everywhere, "local";
+    /// The chain of the ledger `ethereum`: `sepolia`, `local`, or a chain id.
+    CHAIN = "chain", "DSTORE_CHAIN", Everywhere, "sepolia";
+    /// The contract there, `0x` and 40 hex digits.
+    CONTRACT = "contract", "DSTORE_CONTRACT", Everywhere;
+    /// The most that a unit of gas may cost, gwei, such as `2.5`.
+    MAX_FEE = "max_fee", "DSTORE_MAX_FEE", Everywhere;
+    /// Blocks after which a write counts as confirmed, the one that has it included.
+    CONFIRMATIONS = "confirmations", "DSTORE_CONFIRMATIONS", Everywhere;
+    /// How long a put waits for others that are on their way, to share a transaction.
+    BATCH_WAIT = "batch_wait", "DSTORE_BATCH_WAIT", NoFlag;
+    /// Addresses of providers of the chain, separated by commas. They may carry keys.
+    RPC_URL = "rpc_url", "ETH_RPC_URL", Secret;
+    /// A key of the provider Alchemy, used where no address is set.
+    ALCHEMY_KEY = "alchemy_key", "ALCHEMY_API_KEY", Secret;
     /// The label of the network.
     NETWORK = "network", "DSTORE_NETWORK", Everywhere, "dstore";
     /// For how long a step may make no progress before it fails.
@@ -195,6 +209,12 @@ keys! {
     OWNER_KEY = "owner_key", "ETH_PRIVATE_KEY", Secret;
     /// A file with the owner's private key.
     OWNER_KEY_FILE = "owner_key_file", "ETH_PRIVATE_KEY_FILE", NotInFile;
+    /// A JSON keystore, version 3, with the owner's private key.
+    KEYSTORE = "keystore", "ETH_KEYSTORE", NotInFile;
+    /// The password of the keystore.
+    KEYSTORE_PASSWORD = "keystore_password", "ETH_KEYSTORE_PASSWORD", Secret;
+    /// A file with the password of the keystore, used where the password itself is not set.
+    KEYSTORE_PASSWORD_FILE = "keystore_password_file", "ETH_KEYSTORE_PASSWORD_FILE", NotInFile;
 }
 
 impl Key {
@@ -232,7 +252,9 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_variable() {
-        for key in Key::ALL.iter().filter(|key| !key.variable.starts_with("ETH_")) {
+        // The others are known to users of Ethereum under these names, and have no flag.
+        let foreign = |key: &&Key| key.variable.starts_with("ETH_") || **key == Key::ALCHEMY_KEY;
+        for key in Key::ALL.iter().filter(|key| !foreign(key)) {
             assert_eq!(key.variable, format!("DSTORE_{}", key.name.to_uppercase()));
         }
     }

@@ -146,6 +146,7 @@ mod tests {
                 || node_limits(&config, crate::StorageNode::builder()).is_err()
                 || registry_limits(&config, crate::Registry::builder()).is_err()
                 || crate::config::client_limits(&config, crate::Client::builder()).is_err()
+                || config.duration(&Key::BATCH_WAIT).is_err()
         };
         let keys: Vec<_> = Key::ALL.iter().filter(|key| key.scope == Scope::NoFlag).collect();
         let ignored: Vec<_> = keys.iter().filter(|key| !is_checked(key)).collect();

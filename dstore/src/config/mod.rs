@@ -4,15 +4,20 @@
 
 mod client;
 mod env_file;
+#[cfg(feature = "ethereum")]
+mod ethereum;
 mod file;
 mod key;
 mod limits;
 mod resolve;
 
 pub use client::{
-    CONFIG_FILE, LEDGER_FILE, LedgerKind, OWNER_FILE, OwnerKey, client, client_limits, ledger_kind, owner, owner_key,
+    CONFIG_FILE, LEDGER_FILE, LedgerKind, OWNER_FILE, OwnerKey, client, client_limits, client_of, keystore_password,
+    ledger_kind, owner, owner_key,
 };
 pub use env_file::EnvFile;
+#[cfg(feature = "ethereum")]
+pub use ethereum::{contract, ethereum, parse_contract, parse_gwei};
 pub use file::ConfigFile;
 pub use key::{Key, Scope};
 pub use limits::{limits, node_limits, registry_limits};

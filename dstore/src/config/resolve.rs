@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -90,6 +90,7 @@ pub struct Config {
     env: Variables,
     env_file: Option<EnvFile>,
     file: Option<ConfigFile>,
+    lock_folder: Option<PathBuf>,
 }
 
 impl Config {
@@ -125,6 +126,20 @@ impl Config {
     pub fn file(mut self, file: Option<ConfigFile>) -> Self {
         self.file = file;
         self
+    }
+
+    /// Sets the folder where processes that write to a chain with one key take turns: the same for all of them, whatever
+    /// their own folders are. Default: none.
+    #[must_use]
+    pub fn lock_folder(mut self, folder: Option<PathBuf>) -> Self {
+        self.lock_folder = folder;
+        self
+    }
+
+    /// Where such processes take turns.
+    #[cfg(feature = "ethereum")]
+    pub(super) fn locks(&self) -> Option<&Path> {
+        self.lock_folder.as_deref()
     }
 
     /// The value of a setting; `None` when nobody set it and it has no default. An empty variable is not set.

@@ -9,7 +9,7 @@ use dstore::ledger::{Ledger, LedgerError};
 use dstore::{LocalLedger, Owner};
 use rustix::process::{Resource, getrlimit};
 
-use super::journal;
+use super::{chain, journal};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::shape::Finding;
@@ -51,9 +51,11 @@ pub(super) fn key(context: &Context, findings: &mut Vec<Finding>) -> Option<Owne
     let place = config::owner_key(&context.config, &context.dir).map(|place| match place {
         OwnerKey::Variable(origin) => format!("set (from {origin})"),
         OwnerKey::File(path, origin) => format!("{} (from {origin})", path.display()),
+        OwnerKey::Keystore(path, origin) => format!("keystore {} (from {origin})", path.display()),
         OwnerKey::Folder(path) => path.display().to_string(),
+        _ => "set".to_owned(),
     });
-    let found = place.and_then(|place| Ok((place, config::owner(&context.config, &context.dir)?)));
+    let found = place.map_err(Failure::from).and_then(|place| Ok((place, context.owner()?)));
     match found {
         Ok((place, Some(owner))) => {
             findings.push(Finding::pass("key", format!("{place}, of owner 0x{}", owner.id())));
@@ -65,8 +67,7 @@ pub(super) fn key(context: &Context, findings: &mut Vec<Finding>) -> Option<Owne
             findings.push(Finding::fail("key", "config", format!("{place} is not there"), remedy));
             None
         }
-        Err(error) => {
-            let failure = Failure::from(error);
+        Err(failure) => {
             // The message says what is wrong with the file, and how to mend that.
             findings.push(Finding::fail("key", failure.code, failure.message, COPY_BACK));
             None
@@ -83,6 +84,10 @@ pub(super) async fn ledger(context: &Context, owner: Option<&Owner>) -> Vec<Find
             return vec![Finding::fail("ledger", "config", error.to_string(), remedy)];
         }
     };
+    if kind == LedgerKind::Ethereum {
+        // Without a key, that is what to mend first.
+        return if owner.is_some() { chain::check(context).await } else { Vec::new() };
+    }
     if kind == LedgerKind::Memory {
         let remedy = "for files that last: --ledger local";
         return vec![Finding::warn("ledger", "in memory: what is stored is forgotten at once", remedy)];

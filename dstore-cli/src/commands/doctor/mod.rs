@@ -2,10 +2,12 @@
 //!
 //! It changes nothing. Checks go from here outward, so that the first that fails is the likely cause of others.
 
+mod chain;
 mod journal;
 mod local;
 mod peers;
 
+pub(super) use self::chain::head_age;
 use super::Output;
 use crate::context::Context;
 use crate::failure::{Failure, Result};

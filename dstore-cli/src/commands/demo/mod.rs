@@ -1,12 +1,17 @@
 //! `demo`: the main job on one machine: store a file on three nodes, lose one, get the file back, compare.
 
+mod chain;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dstore::config::{self, Key, LedgerKind, Origin};
 use dstore::{Client, Committed, FilePath, LocalLedger, Owner, PutMode, Source};
+use futures_util::TryStreamExt;
 
+use self::chain::DemoChain;
 use super::{get, put};
 use crate::args;
 use crate::context::Context;
@@ -19,6 +24,8 @@ use crate::shape;
 use crate::table::{Align, table};
 use crate::text;
 
+/// The label of the demo's network.
+const NETWORK: &str = "dstore demo";
 /// The least that a put needs, so that losing one is the worst that can be survived.
 const NODES: usize = 3;
 /// Length of the file that is made when none is named.
@@ -29,17 +36,17 @@ const STEP: usize = 1 << 20;
 /// Shows it, in a folder that is removed at the end unless `--keep` names it.
 pub(crate) async fn run(context: &Context, args: args::Demo) -> Result {
     let given = args.file.as_deref().map(check_file).transpose()?;
-    let keep = context.config.value(&dstore::config::Key::KEEP).map(|dir| PathBuf::from(dir.text()));
+    let keep = context.config.value(&Key::KEEP).map(|dir| PathBuf::from(dir.text()));
     let Some(dir) = keep else {
         let dir = tempfile::Builder::new().prefix("dstore-demo-").tempdir();
         let dir = dir.map_err(|error| Failure::io("cannot make a temporary folder", error))?;
-        let shown = show(&context.out, dir.path(), given, None).await;
+        let shown = show(context, dir.path(), given, None).await;
         let removed = dir.close().map_err(|error| Failure::io("cannot remove the temporary folder", error));
         return shown.and(removed);
     };
     check_empty(&dir)?;
     create_folder(&dir)?;
-    show(&context.out, &dir, given, Some(&dir)).await
+    show(context, &dir, given, Some(&dir)).await
 }
 
 fn check_file(file: &Path) -> Result<PathBuf> {
@@ -65,10 +72,13 @@ fn check_empty(dir: &Path) -> Result {
 /// What the demo found out.
 struct Outcome {
     name: String,
+    size: u64,
     committed: Committed,
     stopped: usize,
     put: Duration,
     get: Duration,
+    /// What the put has cost, wei.
+    paid: u128,
 }
 
 /// The demo's file on its way out and back.
@@ -96,8 +106,78 @@ impl Transfers<'_> {
     }
 }
 
-async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Path>) -> Result {
-    let say = |text: &str| if out.json || out.quiet { Ok(()) } else { out.line(text) };
+/// Tells people what happens.
+fn say(out: &Output, text: &str) -> Result {
+    if out.json || out.quiet { Ok(()) } else { out.line(text) }
+}
+
+/// What the demo runs on.
+struct Stage {
+    network: LocalNetwork,
+    chain: Option<DemoChain>,
+    owner: Owner,
+}
+
+impl Stage {
+    async fn start(context: &Context, dir: &Path) -> Result<Self> {
+        let out = &context.out;
+        let is_on_chain = is_on_chain(context)?;
+        say(
+            out,
+            match is_on_chain {
+                true => "\n1. Start a chain with a contract for records, a registry and three nodes.\n",
+                false => "\n1. Start a registry and three storage nodes, each with its own folder.\n",
+            },
+        )?;
+        let owner = new_owner(dir)?;
+        let chain = if is_on_chain { Some(DemoChain::start(dir, &owner).await?) } else { None };
+        let network = LocalNetwork::start(dir, &Places::free(NODES), NETWORK).await?;
+        for line in chain.iter().flat_map(DemoChain::lines).chain(network_lines(&network)) {
+            say(out, &line)?;
+        }
+        Ok(Self { network, chain, owner })
+    }
+
+    /// A client that knows nothing but what `dir` and the chain have.
+    async fn client(&self, dir: &Path) -> Result<Client> {
+        let registry = self.network.registry.registry_address();
+        let client = Client::builder().registry(registry).owner(self.owner.clone()).network(NETWORK);
+        let client = match &self.chain {
+            Some(chain) => client.ledger(chain.ledger(&self.owner)),
+            None => client.ledger(LocalLedger::open(dir.join("client").join(config::LEDGER_FILE))?),
+        };
+        Ok(client.connect().await?)
+    }
+
+    /// What the owner has paid so far, wei.
+    async fn paid(&self) -> Result<u128> {
+        match &self.chain {
+            Some(chain) => chain.paid().await,
+            None => Ok(0),
+        }
+    }
+
+    /// Begins the way back. On a chain, with nothing but the key.
+    async fn forget(&self, dir: &Path, file: &mut Transfers<'_>) -> Result {
+        let remaining = text::count(NODES - 1, "node");
+        if self.chain.is_none() {
+            return say(file.out, &format!("\n4. Get the file back from the {remaining} that are left."));
+        }
+        say(file.out, "\n4. Forget everything but the key. Find the file on the chain, and get it back")?;
+        say(file.out, &format!("   from the {remaining} that are left."))?;
+        file.client.clone().close().await;
+        file.client = self.client(dir).await?;
+        let found: Vec<_> = file.client.list("").try_collect().await?;
+        match found.iter().any(|head| head.path == file.path) {
+            true => Ok(()),
+            false => Err(Failure::new("not_found", "the chain does not list the file that was stored")),
+        }
+    }
+}
+
+async fn show(context: &Context, dir: &Path, given: Option<PathBuf>, keep: Option<&Path>) -> Result {
+    let out = &context.out;
+    let say = |text: &str| say(out, text);
     let original = match given {
         Some(file) => file,
         None => make_file(dir)?,
@@ -107,31 +187,31 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
     let size = fs::metadata(&original).map_err(|error| Failure::io("cannot read the file", error))?.len();
     say(&format!("Keeping {} ({}) on disks that could be anybody's.", text::harmless(&name), text::size(size)))?;
 
-    say("\n1. Start a registry and three storage nodes, each with its own folder.\n")?;
-    let mut network = LocalNetwork::start(dir, &Places::free(NODES), "dstore demo").await?;
-    for line in network_lines(&network) {
-        say(&line)?;
-    }
+    let mut stage = Stage::start(context, dir).await?;
 
     say("\n2. Encrypt it and store it as 6 shards. Any 4 of them are enough to read it.\n")?;
-    let file = Transfers { out, client: client(dir, &network).await?, path, size };
+    let before = stage.paid().await?;
+    let mut file = Transfers { out, client: stage.client(dir).await?, path, size };
     let (committed, put) = file.store(&original).await?;
-    for line in shard_lines(&network, &committed) {
+    for line in shard_lines(&stage.network, &committed) {
         say(&line)?;
     }
     say(&format!("\n   Stored {}.", text::amount(size, put)))?;
     say(&format!("   On the nodes' disks: {}, spare shards included.", text::size(committed.stored)))?;
+    let paid = stage.paid().await?.saturating_sub(before);
+    if stage.chain.is_some() {
+        say(&format!("   On the chain: its sealed record, for {} at the fees there.", text::ether(paid)))?;
+    }
 
     let first = committed.head.shards.first().map(|shard| shard.node);
-    let stopped = network.nodes.iter().position(|node| node.as_ref().map(|node| node.id()) == first).unwrap_or(0);
+    let stopped = stage.network.nodes.iter().position(|node| node.as_ref().map(|node| node.id()) == first).unwrap_or(0);
     let lost = committed.head.shards.iter().filter(|shard| Some(shard.node) == first);
     let lost: Vec<_> = lost.map(|shard| shard.index.to_string()).collect();
     say(&format!("\n3. Stop node {}. Shards {} are gone with it.", stopped + 1, lost.join(" and ")))?;
     // Dropped, not shut down: a node that fails does not say goodbye.
-    drop(network.nodes[stopped].take());
+    drop(stage.network.nodes[stopped].take());
 
-    let remaining = text::count(NODES - 1, "node");
-    say(&format!("\n4. Get the file back from the {remaining} that are left."))?;
+    stage.forget(dir, &mut file).await?;
     let back = dir.join("back");
     create_folder(&back)?;
     let back = back.join(&name);
@@ -140,10 +220,11 @@ async fn show(out: &Output, dir: &Path, given: Option<PathBuf>, keep: Option<&Pa
 
     say("\n5. Compare it with the original, byte by byte.\n")?;
     let compared = compare(&original, &back)?;
-    let outcome = Outcome { name, committed, stopped, put, get };
+    let outcome = Outcome { name, size, committed, stopped, put, get, paid };
     file.client.close().await;
-    let document = out.json.then(|| document(&outcome, &network, size, compared.is_none()));
-    network.shutdown().await;
+    let document = out.json.then(|| document(&outcome, &stage, compared.is_none()));
+    stage.network.shutdown().await;
+    drop(stage.chain);
     if let Some(document) = document {
         out.document(&document)?;
     }
@@ -173,13 +254,16 @@ fn make_file(dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-async fn client(dir: &Path, network: &LocalNetwork) -> Result<Client> {
+/// What the command line asks for. A ledger that a file or a variable names is that of the user's own files.
+fn is_on_chain(context: &Context) -> Result<bool> {
+    let asked = context.config.value(&Key::LEDGER).is_some_and(|ledger| ledger.origin == Origin::Flag);
+    Ok(asked && context.ledger_kind()? == LedgerKind::Ethereum)
+}
+
+fn new_owner(dir: &Path) -> Result<Owner> {
     let dir = dir.join("client");
     create_folder(&dir)?;
-    let owner = Owner::create(dir.join(dstore::config::OWNER_FILE))?;
-    let ledger = LocalLedger::open(dir.join(dstore::config::LEDGER_FILE))?;
-    let registry = network.registry.registry_address();
-    Ok(Client::builder().registry(registry).owner(owner).ledger(ledger).network("dstore demo").connect().await?)
+    Ok(Owner::create(dir.join(config::OWNER_FILE))?)
 }
 
 fn network_lines(network: &LocalNetwork) -> Vec<String> {
@@ -246,7 +330,7 @@ fn read_full(file: &mut File, step: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-fn document(outcome: &Outcome, network: &LocalNetwork, size: u64, identical: bool) -> shape::Demo {
+fn document(outcome: &Outcome, stage: &Stage, identical: bool) -> shape::Demo {
     let head = &outcome.committed.head;
     let shard = |shard: &dstore::ShardHome| shape::DemoShard {
         index: shard.index,
@@ -254,11 +338,13 @@ fn document(outcome: &Outcome, network: &LocalNetwork, size: u64, identical: boo
         address: shard.address.clone(),
         bytes: shard.bytes,
     };
-    debug_assert!(network.nodes[outcome.stopped].is_none());
+    debug_assert!(stage.network.nodes[outcome.stopped].is_none());
     shape::Demo {
         schema: "dstore.demo/1",
         file: outcome.name.clone(),
-        size,
+        size: outcome.size,
+        contract: stage.chain.as_ref().map(|chain| format!("0x{}", chain.contract())),
+        wei: stage.chain.as_ref().map(|_| outcome.paid.to_string()),
         stored: outcome.committed.stored,
         shards: head.shards.iter().map(shard).collect(),
         stopped: head.shards.first().map(|shard| shard.node.to_string()).unwrap_or_default(),
