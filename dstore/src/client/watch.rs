@@ -104,8 +104,8 @@ impl Shared {
         start(self);
     }
 
-    /// Sees to it that what this client was told of the files in `slots` is there before one of them is written: what a
-    /// reorg took is written again, and nothing else before it. Answers whether something was written, so that the slots
+    /// Sees to it that what this client was told of the files in `slots`, and of others that came from there, is there
+    /// before one of them is written: what a reorg took is written again, and nothing else before it. Answers whether something was written, so that the slots
     /// must be read again.
     pub(super) async fn uphold(self: &Arc<Self>, slots: &[&Slot]) -> Result<bool> {
         if self.ledger.is_final_at_once() {
@@ -113,9 +113,10 @@ impl Shared {
         }
         let _turn = self.watch.turn.lock().await;
         let (watched, others) = claim(self).await?;
+        let concerned = concerned(self, slots, &watched, &others);
         let mut is_gone = false;
         for Watched { left, write, .. } in &watched {
-            if left.is_acknowledged() && slots.iter().any(|slot| write.concerns(&slot.path)) {
+            if left.is_acknowledged() && concerned.contains(write) {
                 is_gone |= write.fate(self).await? == Fate::Open;
             }
         }
@@ -130,14 +131,30 @@ impl Shared {
         }
         let (still, is_written) = bring_back(self, gone, others).await;
         for write in still.iter().filter_map(|left| left.write.as_ref()) {
-            let is_here = slots.iter().any(|slot| write.concerns(&slot.path));
-            if is_here && write.fate(self).await? == Fate::Open && write.ground(self).await? == Ground::Ready {
+            if concerned.contains(write)
+                && write.fate(self).await? == Fate::Open
+                && write.ground(self).await? == Ground::Ready
+            {
                 let what = "the chain went on without an earlier write of this file, which could not be made again yet";
                 return Err(LedgerError::Unavailable { what: what.to_owned(), source: None }.into());
             }
         }
         Ok(is_written)
     }
+}
+
+/// The writes that change the files in `slots`, and those that were made upon them, at whatever paths.
+fn concerned(client: &Shared, slots: &[&Slot], watched: &[Watched], others: &[Watched]) -> Vec<Write> {
+    let all = watched.iter().chain(others).map(|watched| &watched.write);
+    let is_here = |write: &Write| slots.iter().any(|slot| write.concerns(&slot.path));
+    let (mut concerned, mut rest): (Vec<&Write>, Vec<&Write>) = all.partition(|write| is_here(write));
+    let mut at = 0;
+    while let Some(made) = concerned.get(at).copied() {
+        let (upon, not): (Vec<_>, Vec<_>) = rest.into_iter().partition(|write| write.is_upon(client, made));
+        concerned.extend(upon);
+        (rest, at) = (not, at + 1);
+    }
+    concerned.into_iter().cloned().collect()
 }
 
 /// Looks from time to time, until nothing is left to be watched or the client is gone.

@@ -11,12 +11,15 @@ use futures_lite::future::{self, block_on};
 
 use super::noise;
 
+/// Held by puts, and not by clones of the ledger.
+#[derive(Debug, Default)]
+struct OnTheirWay(Arc<()>);
+
 /// A ledger that has a price, and that waits until every put that is on its way has arrived.
 #[derive(Debug, Clone, Default)]
 struct Batching {
     ledger: MemoryLedger,
-    /// One in a box: clones of the ledger do not count.
-    coming: Arc<Arc<()>>,
+    coming: Arc<OnTheirWay>,
     arrived: Arc<Mutex<usize>>,
     /// How many there were each time that all had arrived.
     batches: Arc<Mutex<Vec<usize>>>,
@@ -24,7 +27,7 @@ struct Batching {
 
 impl Batching {
     fn coming_now(&self) -> usize {
-        Arc::strong_count(self.coming.as_ref()) - 1
+        Arc::strong_count(&self.coming.0) - 1
     }
 }
 
@@ -87,7 +90,7 @@ impl Ledger for Batching {
     }
 
     fn coming(&self) -> Coming {
-        Coming::new(&self.coming)
+        Coming::new(&self.coming.0)
     }
 
     fn cost(

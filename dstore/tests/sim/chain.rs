@@ -293,6 +293,31 @@ fn what_was_acknowledged_and_then_lost_to_another_writer_leaves_nothing_and_take
     });
 }
 
+#[test]
+fn what_was_put_over_a_move_that_nobody_was_told_of_comes_back_with_it() {
+    at_seeds(8, |seed| {
+        Sim::new(seed).nodes(NODES).run(async |net| {
+            let (mut client, journal) = client(&net).await;
+            client.put("a", content(1)).await.expect("stored");
+            net.sleep(FINAL * 2).await;
+            let rename = client.spawn(|client| async move { client.rename("a", "b").await });
+            while versions(&net, &client, "b").await.is_empty() {
+                net.sleep(Duration::from_millis(100)).await;
+            }
+            client.restart().await;
+            assert!(rename.await.is_none(), "nobody was told");
+            client.put("b", content(2)).await.expect("over what moved there");
+            net.ledger().reorg();
+            assert_eq!(client.head("a").await.expect("back").version, 1);
+            client.put("a", content(3)).await.expect("stored");
+            settle(&net, &mut [&mut client]).await;
+            assert!(client.get("a").bytes().await.expect("read") == content(3));
+            assert!(client.get("b").bytes().await.expect("acknowledged") == content(2));
+            assert_eq!((net.shards().await.0, journal.count()), (2 * SHARDS, 0));
+        });
+    });
+}
+
 /// The paths and versions that `client` lists.
 async fn listed(client: &Client) -> Vec<(String, u32)> {
     let heads: Vec<Result<_>> = client.list("").collect().await;
