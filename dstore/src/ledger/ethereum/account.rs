@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use ethers_core::types::Bytes;
-use ethers_providers::Middleware;
 
 use super::EthereumLedger;
 use super::abi::ARTIFACT;
 use super::chain::EthereumConfig;
-use super::reader::{is_ours, numbers_blocks, unusable};
+use super::reader::{code_at, is_ours, numbers_blocks, unusable};
 use super::rpc::Rpc;
 use super::sender::{Landed, Sender};
 use crate::id::{ContractId, OwnerId};
@@ -99,7 +98,14 @@ impl EthereumAccount {
             }
         };
         let address = receipt.contract_address.ok_or_else(|| unusable("the receipt names no contract".to_owned()))?;
-        let code = sender.rpc.get(|provider| provider.get_code(address, None)).await?;
+        let code = code_at(&sender.rpc, address).await.unwrap_or_default();
+        if code.is_empty() {
+            let block = receipt.block_number.unwrap_or_default();
+            let what = format!(
+                "the contract is to be at {address:?}, since block {block}, and the RPC provider does not show it yet"
+            );
+            return Err(LedgerError::Unknown { what, source: None });
+        }
         is_ours(address, self.config.chain.name, &code)?;
         let price = receipt.effective_gas_price.unwrap_or_default();
         let wei = receipt.gas_used.unwrap_or_default().saturating_mul(price);

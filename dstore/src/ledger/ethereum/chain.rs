@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ethers_providers::JsonRpcError;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -125,6 +126,18 @@ impl RpcUrl {
     pub(super) fn expose(&self) -> &str {
         &self.url
     }
+
+    /// What a provider says, without the parts of its address that it may have repeated.
+    pub(super) fn redact(&self, mut said: JsonRpcError) -> JsonRpcError {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let parts = rest.split(['/', '?', '#', '@', '&', '=', ':']).filter(|part| part.len() >= MIN_SECRET_LEN);
+        for part in parts.filter(|part| !self.host.contains(part)) {
+            said.message = said.message.replace(part, "***");
+            // What it adds may repeat it as well; of a refusal of the contract it does not.
+            said.data = said.data.filter(|data| !data.to_string().contains(part));
+        }
+        said
+    }
 }
 
 impl FromStr for RpcUrl {
@@ -159,6 +172,9 @@ impl fmt::Debug for RpcUrl {
         write!(f, "RpcUrl({})", self.host)
     }
 }
+
+/// Shorter parts of an address are no keys.
+const MIN_SECRET_LEN: usize = 6;
 
 /// How a chain is read and written.
 #[derive(Debug, Clone)]
@@ -288,6 +304,15 @@ mod tests {
         let config = EthereumConfig::new(Chain::LOCAL, vec![url]).expect("a config");
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter") && !shown.contains("pass") && shown.contains("rpc.example"), "{shown}");
+    }
+
+    #[test]
+    fn what_a_provider_repeats_of_its_address_is_not_told() {
+        let url: RpcUrl = "https://rpc.example/v2/hunter2?key=hunter3".parse().expect("an address");
+        let said = serde_json::json!({"code": -32000, "message": "bad key hunter2 (hunter3)", "data": "hunter2"});
+        let said = url.redact(serde_json::from_value(said).expect("an error"));
+        assert!(!format!("{said:?} {said}").contains("hunter"), "{said}");
+        assert!(said.message.starts_with("bad key ***"), "{said}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a provider can answer wrong, late, endlessly or not at all; each is an error, in bounded time and memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +52,9 @@ pub(super) enum RpcFailure {
     /// It sends something else than JSON-RPC.
     #[error("its answer is not JSON-RPC: {0}")]
     Garbage(serde_json::Error),
+    /// It sends neither a result nor an error.
+    #[error("its answer is not JSON-RPC: it has neither a result nor an error")]
+    Empty,
     /// It answers with an error of the protocol.
     #[error("{0}")]
     Refused(JsonRpcError),
@@ -97,10 +101,10 @@ impl Http {
         Self { url, agent: config.into(), rt, timeout, next: Arc::default() }
     }
 
-    /// Sends `body`, again while the provider is busy and there is time.
-    async fn send(&self, body: Vec<u8>) -> Result<Vec<u8>, RpcFailure> {
+    /// Sends `body`, again while the provider is busy and there is time, unless it `once` only.
+    async fn send(&self, body: Vec<u8>, once: bool) -> Result<(u16, Vec<u8>), RpcFailure> {
         let (body, started) = (Arc::new(body), self.rt.uptime());
-        let mut pauses = PAUSES.into_iter();
+        let mut pauses = PAUSES.into_iter().filter(|_| !once);
         loop {
             let (agent, url, sent) = (self.agent.clone(), self.url.clone(), body.clone());
             let answer = self.rt.blocking(move || post(&agent, &url, &sent)).await;
@@ -119,7 +123,8 @@ impl Http {
     }
 }
 
-type Answered = Result<Vec<u8>, (RpcFailure, Option<Duration>)>;
+/// The status and the body.
+type Answered = Result<(u16, Vec<u8>), (RpcFailure, Option<Duration>)>;
 
 fn post(agent: &ureq::Agent, url: &RpcUrl, body: &[u8]) -> Answered {
     let sent = agent.post(url.expose()).header("content-type", "application/json").send(body);
@@ -138,7 +143,7 @@ fn post(agent: &ureq::Agent, url: &RpcUrl, body: &[u8]) -> Answered {
     if !(200..300).contains(&status) && !answer.starts_with(b"{") {
         return Err((RpcFailure::Status(status), None));
     }
-    Ok(answer)
+    Ok((status, answer))
 }
 
 /// Without the address: ureq names only host and port in what it says of connections.
@@ -162,13 +167,6 @@ struct Request<'a> {
     params: Value,
 }
 
-#[derive(serde::Deserialize)]
-struct Response<'a> {
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
-    error: Option<JsonRpcError>,
-}
-
 #[async_trait]
 impl JsonRpcClient for Http {
     type Error = RpcFailure;
@@ -184,11 +182,18 @@ impl JsonRpcClient for Http {
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let body = serde_json::to_vec(&Request { jsonrpc: "2.0", id, method, params }).map_err(RpcFailure::Garbage)?;
-        let answer = self.send(body).await?;
-        let response: Response<'_> = serde_json::from_slice(&answer).map_err(RpcFailure::Garbage)?;
-        match (response.error, response.result) {
-            (Some(error), _) => Err(RpcFailure::Refused(error)),
-            (None, result) => serde_json::from_str(result.map_or("null", RawValue::get)).map_err(RpcFailure::Garbage),
+        // Whether a transaction that was sent twice was taken is harder to tell.
+        let (status, answer) = self.send(body, method == "eth_sendRawTransaction").await?;
+        let members: BTreeMap<String, &RawValue> = serde_json::from_slice(&answer).map_err(RpcFailure::Garbage)?;
+        let member = |name: &str| members.get(name).map(|value| value.get());
+        if let Some(error) = member("error").filter(|error| *error != "null") {
+            let error: JsonRpcError = serde_json::from_str(error).map_err(RpcFailure::Garbage)?;
+            return Err(RpcFailure::Refused(self.url.redact(error)));
+        }
+        match member("result") {
+            Some(result) => serde_json::from_str(result).map_err(RpcFailure::Garbage),
+            None if status == 200 => Err(RpcFailure::Empty),
+            None => Err(RpcFailure::Status(status)),
         }
     }
 }

@@ -7,8 +7,10 @@ mod account;
 mod chain;
 mod http;
 mod reader;
+mod refusal;
 mod rpc;
 mod sender;
+mod turn;
 mod writer;
 
 use std::fmt;
@@ -186,7 +188,7 @@ impl Ledger for EthereumLedger {
     }
 }
 
-/// Looks without a write after which it counts as gone: a provider may be a block behind.
+/// Looks without a write, at blocks no older than its own, after which it counts as gone.
 const GONE_AFTER: u32 = 4;
 
 impl EthereumLedger {

@@ -3,6 +3,7 @@
 //! Invariant: an entry has the version that the slot names; what a provider leaves out is missed, never overlooked.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::OnceCell;
@@ -25,6 +26,10 @@ use crate::rt::Timestamp;
 const TRIES: usize = 3;
 /// The most writes of an owner that are read.
 const MAX_EVENTS: u64 = 1 << 20;
+/// Bytes of records that are read of an owner.
+const MAX_RECORDS_LEN: usize = 256 << 20;
+/// Slots that are asked for at once.
+const MAX_SLOTS: usize = 256;
 /// Files whose versions are remembered, so that older ones are not believed.
 const MAX_SEEN: usize = 1 << 16;
 /// Blocks whose time is asked for at once.
@@ -36,8 +41,10 @@ pub(super) struct Reader {
     pub(super) rpc: Arc<Rpc>,
     contract: Address,
     checked: OnceCell<()>,
-    /// The highest confirmed version of each file that was shown.
-    seen: Mutex<HashMap<FileId, u32>>,
+    /// The highest confirmed version of each file that was shown, and the newest block then.
+    seen: Mutex<HashMap<FileId, (u32, u64)>>,
+    /// The newest block that is known to have a write of this ledger.
+    landed: AtomicU64,
     listed: Mutex<Option<Arc<Listing>>>,
 }
 
@@ -67,10 +74,17 @@ struct Log {
 impl Reader {
     pub(super) fn new(rpc: Arc<Rpc>, contract: ContractId) -> Self {
         let contract = Address::from(*contract.as_bytes());
-        Self { rpc, contract, checked: OnceCell::new(), seen: Mutex::default(), listed: Mutex::default() }
+        Self {
+            rpc,
+            contract,
+            checked: OnceCell::new(),
+            seen: Mutex::default(),
+            landed: AtomicU64::new(0),
+            listed: Mutex::default(),
+        }
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<FileId, u32>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<FileId, (u32, u64)>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,7 +92,7 @@ impl Reader {
     pub(super) async fn check(&self) -> Result<(), LedgerError> {
         let checked = self.checked.get_or_try_init(|| async {
             let address = self.contract;
-            let code = self.rpc.get(|provider| provider.get_code(address, None)).await?;
+            let code = code_at(&self.rpc, address).await?;
             is_ours(self.contract, self.rpc.config.chain.name, &code)?;
             numbers_blocks(&self.rpc).await
         });
@@ -125,19 +139,19 @@ impl Reader {
     }
 
     pub(super) fn seen_of(&self, file: FileId) -> u32 {
-        self.seen().get(&file).copied().unwrap_or(0)
+        self.seen().get(&file).map_or(0, |(version, _)| *version)
     }
 
     fn note(&self, file: FileId, slot: Slot, head: Head) {
         let mut seen = self.seen();
         if self.is_confirmed(slot, head) && (seen.len() < MAX_SEEN || seen.contains_key(&file)) {
             let known = seen.entry(file).or_default();
-            *known = slot.version.max(*known);
+            *known = (*known).max((slot.version, head.number));
         }
     }
 
     fn is_confirmed(&self, slot: Slot, head: Head) -> bool {
-        slot.block.saturating_add(self.rpc.config.chain.confirmations) <= head.number.saturating_add(1)
+        slot.block.saturating_add(self.rpc.config.chain.confirmations) <= head.number + 1
     }
 
     pub(super) async fn get(&self, file: FileId) -> Result<Option<Entry>, LedgerError> {
@@ -145,7 +159,10 @@ impl Reader {
         if slot.version == 0 {
             return Ok(None);
         }
-        let event = self.event(file, slot).await?;
+        let event = match self.event(file, slot).await {
+            Err(error @ LedgerError::Chain { .. }) => return Err(error),
+            event => event.ok().flatten(),
+        };
         let missing = || LedgerError::RecordMissing { version: slot.version, kind: slot.kind };
         Ok(Some(self.entry(event.ok_or_else(missing)?).await?))
     }
@@ -156,30 +173,34 @@ impl Reader {
         let fits = |event: &Event| {
             (event.file, event.version, event.kind, event.owner) == (file, slot.version, slot.kind, slot.owner)
         };
+        let mut found = Ok(None);
         for tried in 0..=TRIES {
-            let found = self.logs(&topics, slot.block, slot.block, tried > 0).await;
-            let found = found.unwrap_or_else(|error| {
-                tracing::warn!(%error, block = slot.block, "an RPC provider gives out no events");
-                Vec::new()
-            });
-            if let Some(event) = found.into_iter().find(|event| fits(event)) {
-                return Ok(Some(event));
-            }
-            if tried < TRIES {
+            if tried > 0 {
                 self.rpc.pause().await;
             }
+            found = match self.logs(&topics, slot.block, slot.block).await {
+                Ok(events) => {
+                    let mut fitting = events.into_iter().filter(|event| fits(event));
+                    match (fitting.next(), fitting.next()) {
+                        (event, None) => Ok(event),
+                        _ => return Err(contradiction("the record of a file")),
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, block = slot.block, "no RPC provider gives out events");
+                    Err(error)
+                }
+            };
+            if matches!(found, Ok(Some(_))) {
+                break;
+            }
         }
-        Ok(None)
+        found
     }
 
-    /// The contract's events with these topics in these blocks: of one provider, or of all together.
-    async fn logs(
-        &self,
-        topics: &serde_json::Value,
-        from: u64,
-        to: u64,
-        of_all: bool,
-    ) -> Result<Vec<Event>, LedgerError> {
+    /// The contract's events with these topics in these blocks, of all providers together, in the order of their numbers:
+    /// where one leaves some out, another one has them.
+    async fn logs(&self, topics: &serde_json::Value, from: u64, to: u64) -> Result<Vec<Event>, LedgerError> {
         let filter = json!([{
             "address": self.contract, "topics": topics, "fromBlock": U64::from(from), "toBlock": U64::from(to),
         }]);
@@ -188,13 +209,18 @@ impl Reader {
             let provider = provider.clone();
             async move { provider.request::<_, Vec<Log>>("eth_getLogs", filter).await }
         };
-        let logs = if of_all {
-            let answers = self.rpc.all(ask).await;
-            answers.into_iter().filter_map(|(_, logs)| logs.ok()).flatten().collect()
-        } else {
-            self.rpc.get(ask).await?
-        };
-        let ours = logs.into_iter().filter(|log| !log.removed && log.address == self.contract);
+        let (mut logs, mut failed) = (Vec::new(), None);
+        for (_, answer) in self.rpc.all(ask).await {
+            match answer {
+                Ok(answer) => logs.push(answer),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let (true, Some(error)) = (logs.is_empty(), failed) {
+            return Err(error);
+        }
+        let logs = logs.into_iter().flatten();
+        let ours = logs.filter(|log| !log.removed && log.address == self.contract);
         let mut events: Vec<Event> = ours
             .filter_map(|log| {
                 let block = log.block_number?.as_u64();
@@ -202,8 +228,8 @@ impl Reader {
                 abi::event(log.topics, log.data.to_vec(), block, time).filter(|_| (from..=to).contains(&block))
             })
             .collect();
-        events.sort_by_key(|event| event.seq);
-        events.dedup();
+        events.sort_by(|one, other| (one.seq, &one.record).cmp(&(other.seq, &other.record)));
+        events.dedup_by(|one, other| one.is_same(other));
         Ok(events)
     }
 
@@ -225,46 +251,54 @@ impl Reader {
     pub(super) async fn history(&self, file: FileId) -> Result<Vec<Entry>, LedgerError> {
         let (_, slot) = self.slot(file).await?;
         let wanted = MAX_HISTORY_LEN.min(usize::try_from(slot.version).unwrap_or(usize::MAX));
-        if wanted == 0 {
-            return Ok(Vec::new());
-        }
+        self.entries(self.versions(file, slot, wanted).await?).await
+    }
+
+    /// The events of the newest `wanted` versions of a file, newest first.
+    async fn versions(&self, file: FileId, slot: Slot, wanted: usize) -> Result<Vec<Event>, LedgerError> {
         let topics = json!([abi::topic(), H256::from(*file.as_bytes())]);
-        let scanned = self.logs(&topics, 0, slot.block, false).await.unwrap_or_default();
-        let mut versions = BTreeMap::new();
+        let scanned =
+            if wanted == 0 { Vec::new() } else { self.logs(&topics, 0, slot.block).await.unwrap_or_default() };
+        let mut versions: BTreeMap<u32, Event> = BTreeMap::new();
         let mut take = |events: Vec<Event>| {
-            let ours = events.into_iter().filter(|event| event.file == file && event.owner == slot.owner);
-            versions.extend(ours.map(|event| (event.version, event)));
-            // Whole when the newest so many are there without a gap.
-            let newest = versions.keys().rev().take(wanted).copied();
-            newest.eq((1..=slot.version).rev().take(wanted))
-        };
-        if !take(scanned) {
-            // Not all providers search far: block by block each of them answers.
-            let mut block = slot.block;
-            let whole = loop {
-                let events = self.events_of(slot.owner, block).await?;
-                let previous = previous_block(&events, block)?;
-                if take(events) {
-                    break true;
-                }
-                match previous {
-                    0 => break false,
-                    previous => block = previous,
-                }
+            let is_its = |event: &Event| {
+                (event.file, event.owner) == (file, slot.owner) && (1..=slot.version).contains(&event.version)
             };
-            if !whole {
-                return Err(LedgerError::RecordMissing { version: slot.version, kind: slot.kind });
+            for event in events.into_iter().filter(is_its) {
+                match versions.get(&event.version) {
+                    Some(known) if !known.is_same(&event) => return Err(contradiction("a version of a file")),
+                    Some(_) => {}
+                    None => drop(versions.insert(event.version, event)),
+                }
+            }
+            // Whole when the newest so many are there without a gap.
+            let newest = || versions.keys().rev().take(wanted).copied();
+            Ok(versions.len() >= wanted && newest().eq((1..=slot.version).rev().take(wanted)))
+        };
+        if !take(scanned)? {
+            // Not all providers search far: block by block each of them answers.
+            let (mut block, mut before) = (slot.block, u64::MAX);
+            loop {
+                let events = self.events_of(slot.owner, block).await?;
+                let (previous, first) = previous_block(&events, block, before)?;
+                if take(events)? {
+                    break;
+                }
+                if previous == 0 {
+                    return Err(LedgerError::RecordMissing { version: slot.version, kind: slot.kind });
+                }
+                (block, before) = (previous, first);
             }
         }
-        let newest: Vec<Event> = versions.into_values().rev().take(wanted).collect();
-        self.entries(newest).await
+        Ok(versions.into_values().rev().take(wanted).collect())
     }
 
     /// All events of an owner in one block in which there are some.
     async fn events_of(&self, owner: OwnerId, block: u64) -> Result<Vec<Event>, LedgerError> {
         let topics = json!([abi::topic(), null, H256::from(abi::address(owner))]);
         for tried in 0..=TRIES {
-            let found = self.logs(&topics, block, block, tried > 0).await.unwrap_or_default();
+            let mut found = self.logs(&topics, block, block).await.unwrap_or_default();
+            found.retain(|event| event.owner == owner);
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -291,24 +325,48 @@ impl Reader {
 
     /// What the owner's events come to; read again only when there are more.
     async fn listing(&self, owner: OwnerId) -> Result<Arc<Listing>, LedgerError> {
-        let (_, (block, count)) = self.call(abi::account(owner), abi::account_of).await?;
-        let hash = self.rpc.get(|provider| provider.get_block(block)).await?.and_then(|block| block.hash);
-        let at = (block, count, hash);
-        let listed = || self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listing) = listed().clone().filter(|listing| listing.owner == owner && listing.at == at) {
+        let mut tried = 0;
+        loop {
+            let (_, (block, count)) = self.call(abi::account(owner), abi::account_of).await?;
+            let hash = self.rpc.get(|provider| provider.get_block(block)).await?.and_then(|block| block.hash);
+            let at = (block, count, hash);
+            let listed = || self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_it = |listing: &Arc<Listing>| listing.owner == owner && listing.at == at && hash.is_some();
+            if let Some(listing) = listed().clone().filter(is_it) {
+                return Ok(listing);
+            }
+            let newest = newest(self.all_events(owner, block, count).await?)?;
+            tried += 1;
+            if !self.are_current(owner, &newest).await? {
+                // A write may have come in between, or a reorg.
+                if tried == TRIES {
+                    return Err(contradiction("the records of this owner"));
+                }
+                self.rpc.pause().await;
+                continue;
+            }
+            let live = newest.into_values().filter(|event| event.kind.is_live()).collect();
+            let listing = Arc::new(Listing { owner, at, entries: self.entries(live).await? });
+            *listed() = Some(listing.clone());
             return Ok(listing);
         }
-        let mut newest: BTreeMap<FileId, Event> = BTreeMap::new();
-        for event in self.all_events(owner, block, count).await? {
-            let known = newest.get(&event.file).map_or(0, |known| known.version);
-            if event.version > known {
-                newest.insert(event.file, event);
+    }
+
+    /// Whether the contract says the same of these files: events come from providers, slots from all that agree.
+    async fn are_current(&self, owner: OwnerId, newest: &BTreeMap<FileId, Event>) -> Result<bool, LedgerError> {
+        let files: Vec<FileId> = newest.keys().copied().collect();
+        for files in files.chunks(MAX_SLOTS) {
+            let (_, slots) = self.slots(files).await?;
+            let is_same = |(file, slot): (&FileId, &Slot)| {
+                newest
+                    .get(file)
+                    .is_some_and(|event| (event.version, event.kind, owner) == (slot.version, slot.kind, slot.owner))
+            };
+            if !files.iter().zip(&slots).all(is_same) {
+                return Ok(false);
             }
         }
-        let live = newest.into_values().filter(|event| event.kind.is_live()).collect();
-        let listing = Arc::new(Listing { owner, at, entries: self.entries(live).await? });
-        *listed() = Some(listing.clone());
-        Ok(listing)
+        Ok(true)
     }
 
     /// All `count` events of an owner, the last of them in `block`.
@@ -317,15 +375,20 @@ impl Reader {
             return Err(unusable(format!("this owner has {count} writes: at most {MAX_EVENTS} are read")));
         }
         let topics = json!([abi::topic(), null, H256::from(abi::address(owner))]);
-        let scanned = self.logs(&topics, 0, block, false).await.unwrap_or_default();
+        let mut scanned = self.logs(&topics, 0, block).await.unwrap_or_default();
+        scanned.retain(|event| event.owner == owner);
         if is_whole(&scanned, count) {
             return Ok(scanned);
         }
-        let (mut events, mut block) = (Vec::new(), block);
+        let (mut events, mut block, mut before, mut len) = (Vec::new(), block, u64::MAX, 0);
         while block > 0 && count > 0 {
             let mut found = self.events_of(owner, block).await?;
-            block = previous_block(&found, block)?;
+            (block, before) = previous_block(&found, block, before)?;
+            len += found.iter().map(|event| event.record.len()).sum::<usize>();
             events.append(&mut found);
+            if events.len() as u64 > count || len > MAX_RECORDS_LEN {
+                return Err(contradiction("how many records this owner has"));
+            }
         }
         events.sort_by_key(|event: &Event| event.seq);
         if is_whole(&events, count) {
@@ -335,45 +398,72 @@ impl Reader {
         Err(unusable(format!("the RPC provider gives out {given} of {count} records of this owner")))
     }
 
+    /// A block has a write of this ledger: one that does not know of the block knows nothing of the write.
+    pub(super) fn land(&self, block: u64) {
+        self.landed.fetch_max(block, Ordering::Relaxed);
+    }
+
     /// How settled a write is now; its version is not remembered when it is gone.
     pub(super) async fn settled(&self, written: Written) -> Result<Option<Finality>, LedgerError> {
         let (head, slots) = self.slots(&[written.file_id]).await?;
         let slot = slots[0];
         if slot.version < written.version {
-            self.seen().remove(&written.file_id);
+            let mut seen = self.seen();
+            let noted = seen.get(&written.file_id).map_or(0, |(_, head)| *head);
+            if head.number < noted.max(self.landed.load(Ordering::Relaxed)) {
+                let what = "the RPC provider is behind what it has shown before".to_owned();
+                return Err(LedgerError::Unavailable { what, source: None });
+            }
+            seen.remove(&written.file_id);
             return Ok(None);
         }
         let conflict =
             LedgerError::VersionConflict { expected: written.version.saturating_sub(1), actual: slot.version };
         let is_it = |record: &[u8]| *blake3::hash(record).as_bytes() == written.record_hash;
-        let block = if slot.version == written.version {
-            match self.event(written.file_id, slot).await? {
-                Some(event) if !is_it(&event.record) => return Err(conflict),
-                // Without the event, the version alone speaks for it.
-                _ => slot.block,
+        let event = if slot.version == written.version {
+            // What a file became tells already whether it has a record.
+            if slot.kind.is_live() == is_it(&[]) {
+                return Err(conflict);
             }
+            self.event(written.file_id, slot).await?
         } else {
-            let topics = json!([abi::topic(), H256::from(*written.file_id.as_bytes())]);
-            let known = self.logs(&topics, 0, slot.block, false).await.unwrap_or_default();
-            match known.into_iter().find(|event| event.version == written.version) {
-                Some(event) if !is_it(&event.record) => return Err(conflict),
-                Some(event) => event.block,
-                // It has been built upon: it is at least as old.
-                None => slot.block,
+            let back = usize::try_from(slot.version - written.version).unwrap_or(usize::MAX).saturating_add(1);
+            match self.versions(written.file_id, slot, back.min(MAX_HISTORY_LEN)).await {
+                Ok(events) => events.into_iter().find(|event| event.version == written.version),
+                Err(LedgerError::RecordMissing { .. }) => None,
+                Err(error) => return Err(error),
             }
         };
-        let slot = Slot { block, ..slot };
-        self.note(written.file_id, slot, head);
-        let chain = &self.rpc.config.chain;
-        if chain.is_final_at_once && self.is_confirmed(slot, head) {
-            return Ok(Some(Finality::Final));
+        let Some(event) = event else {
+            // Its version is there, and nobody tells whose it is.
+            let is_confirmed = self.is_confirmed(slot, head);
+            return Ok(Some(if is_confirmed { Finality::Confirmed } else { Finality::Included }));
+        };
+        if !is_it(&event.record) {
+            return Err(conflict);
         }
+        let slot = Slot { block: event.block, ..slot };
+        self.note(written.file_id, slot, head);
         if !self.is_confirmed(slot, head) {
             return Ok(Some(Finality::Included));
         }
-        let is_final = self.rpc.finalized().await?.is_some_and(|finalized| finalized >= block);
+        let is_final = self.rpc.config.chain.is_final_at_once
+            || self.rpc.finalized().await.is_some_and(|finalized| finalized >= slot.block);
         Ok(Some(if is_final { Finality::Final } else { Finality::Confirmed }))
     }
+}
+
+/// The newest event of each file.
+fn newest(events: Vec<Event>) -> Result<BTreeMap<FileId, Event>, LedgerError> {
+    let mut newest: BTreeMap<FileId, Event> = BTreeMap::new();
+    // In the order of their numbers, the versions of a file go up one by one.
+    for event in events {
+        if event.version != newest.get(&event.file).map_or(0, |known| known.version).saturating_add(1) {
+            return Err(contradiction("the versions of a file"));
+        }
+        newest.insert(event.file, event);
+    }
+    Ok(newest)
 }
 
 /// Whether these are events 1 to `count`.
@@ -381,20 +471,38 @@ fn is_whole(events: &[Event], count: u64) -> bool {
     events.iter().map(|event| event.seq).eq(1..=count)
 }
 
-/// The block of the events before these, which are all of one block; 0 for none.
-fn previous_block(events: &[Event], block: u64) -> Result<u64, LedgerError> {
+/// Of these events, which are all of one block and older than that with the number `before`: the block of those before
+/// them, 0 for none, and the number of the first.
+fn previous_block(events: &[Event], block: u64, before: u64) -> Result<(u64, u64), LedgerError> {
     let first = events.iter().min_by_key(|event| event.seq);
-    let previous = first.map_or(0, |first| first.previous);
-    // Otherwise a provider could lead in circles.
-    if previous < block {
-        Ok(previous)
-    } else {
-        Err(unusable("the RPC provider's events contradict each other".into()))
+    let last = events.iter().map(|event| event.seq).max();
+    match (first, last) {
+        // Otherwise a provider could lead in circles.
+        (Some(first), Some(last)) if first.previous < block && last < before => Ok((first.previous, first.seq)),
+        _ => Err(contradiction("the order of an owner's records")),
     }
+}
+
+/// Providers, or answers of one, that cannot all be true.
+fn contradiction(about: &str) -> LedgerError {
+    let what = format!("RPC providers contradict each other, or themselves, about {about}");
+    LedgerError::Chain { problem: ChainProblem::RpcDisagree, what }
 }
 
 pub(super) fn unusable(what: String) -> LedgerError {
     LedgerError::Chain { problem: ChainProblem::Other, what }
+}
+
+/// The code at an address. A node behind a provider may not have a block that has just come: nothing is asked for again.
+pub(super) async fn code_at(rpc: &Rpc, address: Address) -> Result<Bytes, LedgerError> {
+    for _ in 0..TRIES {
+        let code = rpc.get(|provider| provider.get_code(address, None)).await?;
+        if !code.is_empty() {
+            return Ok(code);
+        }
+        rpc.pause().await;
+    }
+    rpc.get(|provider| provider.get_code(address, None)).await
 }
 
 pub(super) fn is_ours(contract: Address, chain: &str, code: &[u8]) -> Result<(), LedgerError> {

@@ -16,10 +16,12 @@ use crate::error::ChainProblem;
 use crate::ledger::LedgerError;
 use crate::rt::{Rt, Timestamp};
 
-/// Blocks by which providers may differ; one that is further behind is left out while another one is not.
+/// Blocks by which the newest ones of providers may differ.
 const MAX_LAG: u64 = 16;
 /// For how long one that did not answer is left out while another one answers.
 const REST: Duration = Duration::from_secs(30);
+/// The contract counts no further.
+const MAX_BLOCKS: u64 = 1 << 40;
 /// How often heads that differ are looked at again.
 const TRIES: usize = 5;
 
@@ -115,14 +117,14 @@ impl Rpc {
         self.rt().sleep(self.config.chain.poll).await;
     }
 
-    /// The answer of the first provider that gives one, beginning with the one that did so last. What a provider
-    /// refuses, as opposed to cannot, is its answer.
+    /// The answer of the first provider that gives one, beginning with the one that did so last. That a contract refuses
+    /// is an answer; what a provider refuses, another one may do. If all do, the first refusal is the answer.
     pub(super) async fn any<'a, T, F>(&'a self, ask: impl Fn(&'a Provider<Http>) -> F) -> Result<Asked<T>, LedgerError>
     where
         F: Future<Output = Asked<T>>,
     {
         let first = self.last.load(Ordering::Relaxed);
-        let mut told = Vec::new();
+        let (mut told, mut refusal) = (Vec::new(), None);
         let mut order: Vec<usize> = (0..self.nodes.len()).map(|n| (first + n) % self.nodes.len()).collect();
         order.sort_by_key(|at| self.nodes[*at].rests(self.now()));
         for at in order {
@@ -136,22 +138,25 @@ impl Rpc {
                 }
                 Err(error) => return Err(error),
             };
-            match ask(provider).await {
-                Err(error) if error_response(&error).is_none_or(|refused| is_overload(&refused.message)) => {
-                    tracing::warn!(provider = %node.host, %error, "an RPC provider did not answer");
-                    node.rest(self.now());
-                    told.push(format!("{}: {}", node.host, text(&error)));
-                }
+            let error = match ask(provider).await {
+                Err(error) if revert_data(&error).is_none() => error,
                 answer => {
                     self.last.store(at, Ordering::Relaxed);
                     return Ok(answer);
                 }
+            };
+            tracing::warn!(provider = %node.host, error = text(&error), "an RPC provider did not answer");
+            told.push(format!("{}: {}", node.host, text(&error)));
+            if error_response(&error).is_some() {
+                refusal.get_or_insert(error);
+            } else {
+                node.rest(self.now());
             }
         }
-        Err(LedgerError::Unavailable { what: told.join("; "), source: None })
+        refusal.map(Err).ok_or_else(|| LedgerError::Unavailable { what: told.join("; "), source: None })
     }
 
-    /// As [`Rpc::any`], where a refusal means that the provider cannot be used.
+    /// As [`Rpc::any`], where a refusal means that no provider can be used.
     pub(super) async fn get<'a, T, F>(&'a self, ask: impl Fn(&'a Provider<Http>) -> F) -> Result<T, LedgerError>
     where
         F: Future<Output = Asked<T>>,
@@ -305,26 +310,43 @@ impl Rpc {
                 Err(error) => told.push(error.to_string()),
             }
         }
-        let newest = heads.iter().map(|(_, head)| head.number).max();
-        let newest = newest.ok_or_else(|| LedgerError::Unavailable { what: told.join("; "), source: None })?;
-        heads.retain(|(_, head)| newest - head.number <= MAX_LAG);
-        let Some((_, lowest)) = heads.iter().min_by_key(|(_, head)| head.number) else { return Ok(None) };
+        if heads.is_empty() {
+            return Err(LedgerError::Unavailable { what: told.join("; "), source: None });
+        }
+        // One that has stopped says so itself: its newest block is old. Numbers alone prove nothing.
+        let is_fresh = |(_, head): &(&str, Head)| self.fresh(*head).is_ok();
+        if heads.iter().any(is_fresh) {
+            heads.retain(is_fresh);
+        }
+        let number = |(_, head): &&(&str, Head)| head.number;
+        let (lowest, newest) = (heads.iter().min_by_key(number), heads.iter().max_by_key(number));
+        let (Some((behind, lowest)), Some((ahead, newest))) = (lowest, newest) else { return Ok(None) };
+        if newest.number - lowest.number > MAX_LAG {
+            let what = format!(
+                "{ahead} is at block {}, {behind} at {}: one of them shows another chain",
+                newest.number, lowest.number
+            );
+            return Err(LedgerError::Chain { problem: ChainProblem::RpcDisagree, what });
+        }
         let number = lowest.number;
-        let hashes = self.all(|provider| provider.get_block(number)).await;
         let known = |host: &str| heads.iter().any(|(known, _)| *known == host);
-        let hashes: Vec<Option<H256>> = hashes
-            .into_iter()
-            .filter(|(host, _)| known(host))
-            .filter_map(|(_, block)| Some(block.ok()??.hash))
-            .collect();
-        let is_one = hashes.windows(2).all(|pair| pair[0] == pair[1]) && !hashes.is_empty();
+        let mut hashes = Vec::new();
+        for (host, block) in self.all(|provider| provider.get_block(number)).await {
+            match block {
+                Ok(block) if known(host) => hashes.push(block.and_then(|block| block.hash)),
+                _ => {}
+            }
+        }
+        let is_one = hashes.first().is_some_and(Option::is_some) && hashes.windows(2).all(|pair| pair[0] == pair[1]);
         Ok(is_one.then_some(*lowest))
     }
 
-    /// The newest block that the chain calls final; `None` where it says so of none.
-    pub(super) async fn finalized(&self) -> Result<Option<u64>, LedgerError> {
-        let block = self.any(|provider| provider.get_block(BlockNumber::Finalized)).await?;
-        Ok(block.ok().flatten().and_then(|block| block.number).map(|number| number.as_u64()))
+    /// The newest block that all providers call final; `None` where one says so of none.
+    pub(super) async fn finalized(&self) -> Option<u64> {
+        let blocks = self.all(|provider| provider.get_block(BlockNumber::Finalized)).await;
+        let numbers: Option<Vec<u64>> =
+            blocks.into_iter().map(|(_, block)| Some(block.ok()??.number?.as_u64())).collect();
+        numbers?.into_iter().min()
     }
 
     /// When a block was made.
@@ -342,7 +364,7 @@ fn no_block() -> LedgerError {
 }
 
 fn head_of(block: &Block<H256>) -> Option<Head> {
-    let number: U64 = block.number?;
+    let number: U64 = block.number.filter(|number| number.as_u64() < MAX_BLOCKS)?;
     // Dates that are no dates end far in the future, not in a panic.
     let seconds = u64::try_from(block.timestamp).unwrap_or(u64::MAX);
     Some(Head { number: number.as_u64(), time: Timestamp::from_millis(seconds.saturating_mul(1000)) })
@@ -356,12 +378,16 @@ pub(super) fn error_response(error: &ProviderError) -> Option<&ethers_providers:
     }
 }
 
-/// Providers say in many ways that one asks too often.
-fn is_overload(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["rate limit", "too many request", "capacity", "compute units", "timeout", "timed out", "internal error"]
-        .iter()
-        .any(|text| message.contains(text))
+/// What a contract gave as its reason for refusing a call; `None` for any other failure.
+pub(super) fn revert_data(error: &ProviderError) -> Option<Vec<u8>> {
+    let said = error_response(error)?;
+    if let Some(data) = said.as_revert_data() {
+        return Some(data.to_vec());
+    }
+    // Others than geth say it by code, and some put a word before the data.
+    let is_revert = said.code == 3 || said.code == -32015;
+    let data = || said.data.as_ref().and_then(|data| data.as_str()).and_then(|data| data.split("0x").nth(1));
+    is_revert.then(|| data().and_then(|data| hex::decode(data).ok()).unwrap_or_default())
 }
 
 /// In words, cut where a provider talks too much.

@@ -2,21 +2,24 @@
 //!
 //! Invariant: under one nonce only one write is ever sent, with different fees at most: it can happen once.
 
-use std::io::{Read, Seek, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ethers_core::types::transaction::eip2718::TypedTransaction;
 use ethers_core::types::{
-    Address, BlockNumber, Bytes, Eip1559TransactionRequest, H256, NameOrAddress, Signature, TransactionReceipt, U256,
+    Address, BlockNumber, Bytes, Eip1559TransactionRequest, H256, NameOrAddress, Signature, TransactionReceipt, U64,
+    U256,
 };
 use ethers_core::utils::keccak256;
-use ethers_providers::Middleware;
+use ethers_providers::{Middleware, Provider};
+use serde::{Deserialize, Serialize};
 
 use super::abi::{self, Revert};
+use super::http::Http;
 use super::reader::{PENDING, unusable};
-use super::rpc::{Rpc, error_response, text};
+use super::refusal::Refusal;
+use super::rpc::{Rpc, error_response, revert_data, text};
+use super::turn::Turn;
 use crate::error::ChainProblem;
 use crate::id::OwnerId;
 use crate::ledger::{Cost, LedgerError};
@@ -30,6 +33,10 @@ const MAX_RAISES: u32 = 5;
 const RAISE: (u128, u128) = (1125, 1000);
 /// Nonces that others took before this one is given up.
 const MAX_NONCES: usize = 8;
+/// Blocks whose fees are looked at.
+const FEE_BLOCKS: u64 = 5;
+/// How often a transaction is given to providers of which none says that it took it.
+const MAX_OFFERS: usize = 3;
 /// A tip that includes a transaction where nobody pays any.
 const MIN_TIP: u128 = 1_000_000;
 /// Looks at a nonce that is used, without a receipt of ours, after which it is another's.
@@ -50,6 +57,14 @@ struct Fees {
     max: u128,
     /// What is paid if nothing changes.
     now: u128,
+}
+
+/// What gas cost in the last blocks, oldest first, and costs in the next one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FeeHistory {
+    base_fee_per_gas: Vec<U256>,
+    reward: Option<Vec<Vec<U256>>>,
 }
 
 /// A transaction on its way.
@@ -100,33 +115,48 @@ impl Sender {
     /// The gas that a call takes, with what waits to be included before it; or why the contract refuses it.
     pub(super) async fn estimate(&self, to: Option<Address>, data: &Bytes) -> Result<Result<u64, Revert>, LedgerError> {
         let call = &TypedTransaction::Eip1559(self.request(to, data));
-        let answer =
-            self.rpc.any(|provider| async move { provider.estimate_gas(call, Some(PENDING.into())).await }).await?;
+        let mut answer = Err(None);
+        // Not all providers know of what waits.
+        for at in [PENDING, BlockNumber::Latest] {
+            let asked =
+                self.rpc.any(|provider| async move { provider.estimate_gas(call, Some(at.into())).await }).await?;
+            answer = asked.map_err(Some);
+            match &answer {
+                Err(Some(error)) if revert_data(error).is_none() => {}
+                _ => break,
+            }
+        }
         match answer {
             Ok(gas) => {
                 let gas = u64::try_from(gas).ok().filter(|gas| *gas < u64::MAX / 2);
                 gas.map(Ok).ok_or_else(|| unusable("the RPC provider names no possible amount of gas".to_owned()))
             }
-            Err(error) => {
-                let refused = error_response(&error).filter(|refused| refused.is_revert());
-                match refused {
-                    Some(refused) => Ok(Err(abi::revert(&refused.as_revert_data().unwrap_or_default()))),
-                    None => Err(unusable(format!("the RPC provider cannot estimate the gas: {}", text(&error)))),
+            Err(error) => match error.as_ref().and_then(revert_data) {
+                Some(data) => Ok(Err(abi::revert(&data))),
+                None => {
+                    let said = error.as_ref().map_or_else(String::new, text);
+                    Err(unusable(format!("the RPC provider cannot estimate the gas: {said}")))
                 }
-            }
+            },
         }
     }
 
     /// What this call costs.
     pub(super) async fn cost(&self, gas: u64) -> Result<Cost, LedgerError> {
         let fees = self.fees().await?;
-        Ok(Cost::new(gas, u128::from(gas) * fees.now, u128::from(limit(gas)) * fees.max))
+        let price = |gas: u64, fee: u128| u128::from(gas).saturating_mul(fee);
+        Ok(Cost::new(gas, price(gas, fees.now), price(limit(gas), fees.max)))
     }
 
     async fn fees(&self) -> Result<Fees, LedgerError> {
-        let history = self.rpc.get(|provider| provider.fee_history(5, BlockNumber::Latest, &[50.0])).await?;
-        let base = history.base_fee_per_gas.last().copied().unwrap_or_default();
-        let mut tips: Vec<U256> = history.reward.iter().filter_map(|tips| tips.first().copied()).collect();
+        let asked = (U64::from(FEE_BLOCKS), BlockNumber::Latest, [50.0]);
+        let asked = &asked;
+        let history: FeeHistory =
+            self.rpc.get(|provider| async move { provider.request("eth_feeHistory", asked).await }).await?;
+        let base = history.base_fee_per_gas.last().copied();
+        let base = base.ok_or_else(|| unusable("the RPC provider does not tell what gas costs".to_owned()))?;
+        let rewards = history.reward.unwrap_or_default();
+        let mut tips: Vec<U256> = rewards.iter().filter_map(|tips| tips.first().copied()).collect();
         tips.sort_unstable();
         let tip = tips.get(tips.len() / 2).copied().unwrap_or_default();
         let number = |value: U256| u128::try_from(value).unwrap_or(u128::MAX);
@@ -144,6 +174,8 @@ impl Sender {
     }
 
     /// Signs and sends a call that takes so much gas by estimate.
+    ///
+    /// With [`LedgerError::Unknown`] it may be on its way; with any other error it is not.
     pub(super) async fn send(&self, to: Option<Address>, data: &Bytes, gas: u64) -> Result<Sent, LedgerError> {
         let fees = self.fees().await?;
         self.afford(gas, fees).await?;
@@ -157,22 +189,45 @@ impl Sender {
             let request = self.request(to, data).nonce(nonce).gas(limit(gas));
             let request = request.max_fee_per_gas(fees.max).max_priority_fee_per_gas(fees.tip);
             let (raw, hash) = self.sign(&request);
-            let is_sent = match self.broadcast(&raw).await? {
-                Broadcast::Accepted => true,
-                // An answer that was lost: it may be this very transaction that took the nonce.
-                Broadcast::NonceTaken(why) => {
-                    told = why;
-                    self.is_known(hash).await?
+            match self.offer(&raw, hash).await {
+                Offered::Taken => {
+                    turn.note(nonce, hash).await;
+                    tracing::debug!(nonce, tx = ?hash, "a transaction was sent");
+                    return Ok(Sent { request, nonce, hashes: vec![hash], raw });
                 }
-            };
-            if is_sent {
-                turn.note(nonce, hash).await;
-                tracing::debug!(nonce, tx = ?hash, "a transaction was sent");
-                return Ok(Sent { request, nonce, hashes: vec![hash], raw });
+                Offered::NonceTaken(why) => told = why,
+                Offered::Refused(error) => return Err(error),
+                Offered::Unclear(why) => {
+                    turn.note(nonce, hash).await;
+                    let what = format!("transaction {hash:?} was sent, and nobody said whether it arrived: {why}");
+                    return Err(LedgerError::Unknown { what, source: None });
+                }
             }
         }
         let what = format!("other programs that use this account keep taking its turn ({told}): try again later");
         Err(LedgerError::Unavailable { what, source: None })
+    }
+
+    /// Gives a transaction to the providers until one has it, or all say why not.
+    async fn offer(&self, raw: &Bytes, hash: H256) -> Offered {
+        let mut unclear = None;
+        for tried in 0..MAX_OFFERS {
+            if tried > 0 {
+                self.rpc.pause().await;
+            }
+            match self.broadcast(raw).await {
+                Offered::Taken => return Offered::Taken,
+                Offered::Unclear(why) => unclear = Some(why),
+                // Of a transaction that may have arrived before, this says that it did not now.
+                refusal if unclear.is_none() => return refusal,
+                _ => {}
+            }
+            // An answer that was lost.
+            if self.is_known(hash).await.unwrap_or(false) {
+                return Offered::Taken;
+            }
+        }
+        Offered::Unclear(unclear.unwrap_or_default())
     }
 
     async fn afford(&self, gas: u64, fees: Fees) -> Result<(), LedgerError> {
@@ -214,40 +269,42 @@ impl Sender {
     }
 
     /// Gives a transaction to every provider.
-    async fn broadcast(&self, raw: &Bytes) -> Result<Broadcast, LedgerError> {
+    async fn broadcast(&self, raw: &Bytes) -> Offered {
+        let send = |provider: &Provider<Http>| {
+            let (provider, raw) = (provider.clone(), raw.clone());
+            async move { Ok(provider.send_raw_transaction(raw).await.map(|sent| sent.tx_hash())) }
+        };
         let mut refused = None;
-        let mut silent = Vec::new();
-        for (host, answer) in
-            self.rpc
-                .all(|provider| async move {
-                    Ok(provider.send_raw_transaction(raw.clone()).await.map(|sent| sent.tx_hash()))
-                })
-                .await
-        {
-            match answer {
-                Ok(Ok(_)) => return Ok(Broadcast::Accepted),
-                Ok(Err(error)) => match error_response(&error) {
-                    Some(answer) if is_known(&answer.message) => return Ok(Broadcast::Accepted),
-                    Some(answer) => refused = Some(answer.message.clone()),
-                    None => silent.push(format!("{host}: {}", text(&error))),
-                },
-                Err(error) => silent.push(error.to_string()),
+        let mut unclear = Vec::new();
+        for (host, answer) in self.rpc.all(send).await {
+            let error = match answer {
+                Ok(Ok(_)) => return Offered::Taken,
+                Ok(Err(error)) => error,
+                Err(error) => {
+                    unclear.push(error.to_string());
+                    continue;
+                }
+            };
+            let said = error_response(&error).map(|said| plain(&said.message));
+            match (said.as_deref().and_then(Refusal::of), said) {
+                (Some(Refusal::Known), _) => return Offered::Taken,
+                (Some(refusal), Some(said)) => refused = Some((refusal, said)),
+                _ => unclear.push(format!("{host}: {}", text(&error))),
             }
         }
         match refused {
-            Some(message) if is_nonce(&message) => Ok(Broadcast::NonceTaken(plain(&message))),
-            // Whoever did not answer may have taken it.
-            Some(message) if silent.is_empty() && message.to_ascii_lowercase().contains("insufficient funds") => {
-                let what = format!("account 0x{} cannot pay for this write: {}", self.owner, plain(&message));
-                Err(LedgerError::Chain { problem: ChainProblem::InsufficientFunds, what })
-            }
-            Some(message) if silent.is_empty() => {
-                Err(unusable(format!("the RPC provider refuses the transaction: {}", plain(&message))))
-            }
-            _ => Err(LedgerError::Unknown {
-                what: format!("the transaction was sent, and nobody said whether it arrived: {}", silent.join("; ")),
-                source: None,
-            }),
+            // Whoever did not answer clearly may have taken it.
+            Some((refusal, said)) if unclear.is_empty() => match refusal {
+                Refusal::Nonce | Refusal::Known => Offered::NonceTaken(said),
+                Refusal::Funds => {
+                    let what = format!("account 0x{} cannot pay for this write: {said}", self.owner);
+                    Offered::Refused(LedgerError::Chain { problem: ChainProblem::InsufficientFunds, what })
+                }
+                Refusal::Other => {
+                    Offered::Refused(unusable(format!("the RPC provider refuses the transaction: {said}")))
+                }
+            },
+            _ => Offered::Unclear(unclear.join("; ")),
         }
     }
 
@@ -271,7 +328,7 @@ impl Sender {
                 if passed >= DISPLACED_AFTER {
                     return Ok(Landed::Displaced);
                 }
-                if passed == 0 && head >= *since.get_or_insert(head) + PATIENCE {
+                if passed == 0 && head >= since.get_or_insert(head).saturating_add(PATIENCE) {
                     since = Some(head);
                     raises += 1;
                     self.offer_again(&mut sent, raises <= MAX_RAISES).await;
@@ -305,24 +362,45 @@ impl Sender {
         if may_raise && max <= self.rpc.config.max_fee {
             let request = sent.request.clone().max_fee_per_gas(max).max_priority_fee_per_gas(tip.min(max));
             let (raw, hash) = self.sign(&request);
-            if matches!(self.broadcast(&raw).await, Ok(Broadcast::Accepted)) {
-                tracing::info!(nonce = sent.nonce, tx = ?hash, "a transaction that was not included pays more now");
-                sent.request = request;
-                sent.raw = raw;
-                sent.hashes.push(hash);
-                return;
+            match self.offer(&raw, hash).await {
+                // It may be the one that a block takes.
+                Offered::Taken | Offered::Unclear(_) => {
+                    tracing::info!(nonce = sent.nonce, tx = ?hash, "a transaction that was not included pays more now");
+                    sent.request = request;
+                    sent.raw = raw;
+                    sent.hashes.push(hash);
+                    return self.note_again(sent.nonce, hash).await;
+                }
+                Offered::NonceTaken(why) => tracing::warn!(why, "a transaction was not replaced"),
+                Offered::Refused(error) => tracing::warn!(%error, "a transaction was not replaced"),
             }
         }
         // It may have been forgotten.
-        if let Err(error) = self.broadcast(&sent.raw).await {
-            tracing::warn!(%error, "a transaction that is not included could not be sent again");
+        if let Offered::Unclear(why) = self.broadcast(&sent.raw).await {
+            tracing::warn!(why, "a transaction that is not included could not be sent again");
+        }
+    }
+
+    /// Others must not take its nonce for free.
+    async fn note_again(&self, nonce: u64, hash: H256) {
+        match Turn::take(&self.rpc, self.owner).await {
+            Ok(mut turn) if turn.last.is_some_and(|(last, _)| last == nonce) => turn.note(nonce, hash).await,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a replaced transaction could not be noted"),
         }
     }
 }
 
-enum Broadcast {
-    Accepted,
+/// What became of the offer of a transaction.
+enum Offered {
+    /// A provider has it.
+    Taken,
+    /// None has it: its nonce is used.
     NonceTaken(String),
+    /// None has it, nor takes it.
+    Refused(LedgerError),
+    /// Nobody knows.
+    Unclear(String),
 }
 
 /// The limit for a call that takes so much gas by estimate.
@@ -333,16 +411,6 @@ fn limit(gas: u64) -> u64 {
 fn late(sent: &Sent, waited: Duration) -> String {
     let hash = sent.hashes.last().copied().unwrap_or_default();
     format!("transaction {hash:?} was sent, and is in no block after {} s", waited.as_secs())
-}
-
-fn is_known(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("already known") || message.contains("already imported") || message.contains("known transaction")
-}
-
-fn is_nonce(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("nonce") || message.contains("underpriced")
 }
 
 fn plain(message: &str) -> String {
@@ -366,80 +434,6 @@ fn decimal(wei: u128, digits: u32) -> String {
         "" => (wei / unit).to_string(),
         fraction => format!("{}.{fraction}", wei / unit),
     }
-}
-
-/// The right to send the next transaction of an account, among all processes that use the folder.
-struct Turn {
-    file: Option<std::fs::File>,
-    rpc: Arc<Rpc>,
-    /// The last nonce that was used, and for which transaction.
-    last: Option<(u64, H256)>,
-}
-
-/// How long it is waited for: a turn is a few requests.
-const TURN_LIMIT: Duration = Duration::from_secs(120);
-const TURN_PAUSE: Duration = Duration::from_millis(20);
-
-impl Turn {
-    async fn take(rpc: &Arc<Rpc>, owner: OwnerId) -> Result<Self, LedgerError> {
-        let Some(folder) = rpc.config.lock_folder.clone() else {
-            return Ok(Self { file: None, rpc: rpc.clone(), last: None });
-        };
-        let path = folder.join(format!("{}-{owner}.lock", rpc.chain_id()));
-        let failed = |error: std::io::Error| LedgerError::Unavailable {
-            what: "the lock of this account cannot be used".to_owned(),
-            source: Some(Box::new(error)),
-        };
-        let started = rpc.rt().uptime();
-        loop {
-            let (folder, path) = (folder.clone(), path.clone());
-            let taken = rpc.rt().blocking(move || try_take(&folder, &path)).await.map_err(failed)?;
-            if let Some((file, last)) = taken {
-                return Ok(Self { file: Some(file), rpc: rpc.clone(), last });
-            }
-            if rpc.rt().uptime().saturating_sub(started) > TURN_LIMIT {
-                let what = "another process holds the lock of this account: see whether one hangs".to_owned();
-                return Err(LedgerError::Unavailable { what, source: None });
-            }
-            rpc.rt().sleep(TURN_PAUSE).await;
-        }
-    }
-
-    /// A note that is lost costs a try, no more.
-    async fn note(&mut self, nonce: u64, hash: H256) {
-        let Some(mut file) = self.file.take() else { return };
-        let noted = self.rpc.rt().blocking(move || {
-            let written = file.set_len(0).and_then(|()| file.rewind());
-            written.and_then(|()| write!(file, "{nonce} {hash:?}"))
-        });
-        if let Err(error) = noted.await {
-            tracing::debug!(%error, "the last nonce could not be noted");
-        }
-    }
-}
-
-type Taken = Option<(std::fs::File, Option<(u64, H256)>)>;
-
-fn try_take(folder: &PathBuf, path: &PathBuf) -> std::io::Result<Taken> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    let mut file = std::fs::OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => return Err(error),
-    }
-    let mut text = String::new();
-    // What cannot be read is no note.
-    let read = (&mut file).take(256).read_to_string(&mut text);
-    let last = read
-        .ok()
-        .and_then(|_| text.split_once(' '))
-        .and_then(|(nonce, hash)| Some((nonce.parse().ok()?, hash.trim().parse().ok()?)));
-    Ok(Some((file, last)))
 }
 
 #[cfg(test)]
@@ -480,13 +474,5 @@ mod tests {
         let (raw, hash) = signed(None, 0);
         assert_eq!(hex::encode(&raw), DEPLOYMENT);
         assert_eq!(hex::encode(hash), "11b0e6bda17d6c3bfe171d57b9cbd535c6771c39d32a2a7e6723969830519bc0");
-    }
-
-    #[test]
-    fn what_nodes_say_of_nonces_is_understood() {
-        for message in ["nonce too low", "Nonce too low: next nonce 5", "replacement transaction underpriced"] {
-            assert!(is_nonce(message) && !is_known(message), "{message}");
-        }
-        assert!(is_known("already known") && is_known("transaction already imported"));
     }
 }

@@ -64,7 +64,10 @@ type Answer = Result<Written, LedgerError>;
 struct Pending {
     action: Action,
     since: Duration,
+    /// How often it was overtaken, or refused for no reason that shows.
     tries: u32,
+    /// Whether a transaction with it was sent, of which it is believed that it never comes.
+    sent: bool,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -217,7 +220,7 @@ impl Writer {
         }
         let (answer, answered) = oneshot::channel();
         let since = self.reader.rpc.rt().uptime();
-        self.queue().waiting.push_back(Pending { action: action.checked()?, since, tries: 0, answer });
+        self.queue().waiting.push_back(Pending { action: action.checked()?, since, tries: 0, sent: false, answer });
         self.start();
         let ended = || LedgerError::Unknown { what: "the task that writes has ended early".to_owned(), source: None };
         answered.await.unwrap_or_else(|_| Err(ended()))
@@ -300,8 +303,9 @@ impl Writer {
                     self.later(held);
                     continue;
                 }
-                Ok(Err(_)) => {
-                    self.later(batch);
+                Ok(Err(refusal)) => {
+                    let is_known = refusal != Revert::Other;
+                    self.again(batch, is_known, "the contract refuses this write, and does not say why");
                     return None;
                 }
                 Err(error) => {
@@ -337,17 +341,33 @@ impl Writer {
             Ok((_, slots)) => slots,
             Err(error) => return Err((batch, error)),
         };
-        let (mut good, mut slots) = (Vec::new(), &slots[..]);
+        let (mut good, mut sent_before, mut slots) = (Vec::new(), Vec::new(), &slots[..]);
         for (pending, expected) in batch.into_iter().zip(expected) {
             let (its, rest) = slots.split_at(expected.len());
             slots = rest;
             match self.judge(&pending, its, &expected) {
                 Verdict::Send => good.push(pending),
+                Verdict::Refuse(_) if pending.sent => sent_before.push(pending),
                 Verdict::Refuse(error) => self.answer(pending, Err(error)),
                 Verdict::Wait => self.later(vec![pending]),
             }
         }
+        for pending in sent_before {
+            let answer = self.outcome(&pending).await;
+            self.answer(pending, answer);
+        }
         Ok(good)
+    }
+
+    /// What became of a write whose transaction was taken for lost, and which cannot be made again.
+    async fn outcome(&self, pending: &Pending) -> Answer {
+        let written = pending.action.written(self.owner());
+        match self.reader.settled(written).await {
+            Ok(Some(_)) => Ok(written),
+            Err(error @ LedgerError::VersionConflict { .. }) => Err(error),
+            Ok(None) => Err(unclear("its transaction was sent, and is not to be found")),
+            Err(error) => Err(unclear(&error.to_string())),
+        }
     }
 
     fn judge(&self, pending: &Pending, slots: &[Slot], expected: &[(FileId, u32)]) -> Verdict {
@@ -366,12 +386,11 @@ impl Writer {
         let writer = self.clone();
         self.reader.rpc.rt().detach(async move {
             writer.reader.rpc.pause().await;
-            for mut pending in held {
-                pending.tries += 1;
+            for pending in held {
                 let waited = writer.reader.rpc.rt().uptime().saturating_sub(pending.since);
                 if waited > writer.reader.rpc.config.inclusion_timeout {
-                    let what = "another write of this file has been waiting to be in a block for too long".to_owned();
-                    writer.answer(pending, Err(LedgerError::Unavailable { what, source: None }));
+                    let what = "another write of this file has been waiting to be in a block for too long";
+                    writer.refuse(vec![pending], &LedgerError::Unavailable { what: what.to_owned(), source: None });
                 } else {
                     let mut queue = writer.queue();
                     queue.free(&pending, writer.owner());
@@ -382,23 +401,46 @@ impl Writer {
         });
     }
 
-    async fn land(self: &Arc<Self>, sent: Sent, batch: Vec<Pending>) {
+    /// Tries again in a while those that were not tried often; `free` of charge where somebody else is in the way.
+    fn again(self: &Arc<Self>, mut batch: Vec<Pending>, free: bool, what: &str) {
+        if !free {
+            batch.iter_mut().for_each(|pending| pending.tries += 1);
+        }
+        let (again, worn): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| one.tries < MAX_TRIES);
+        self.later(again);
+        self.refuse(worn, &LedgerError::Unavailable { what: what.to_owned(), source: None });
+    }
+
+    async fn land(self: &Arc<Self>, sent: Sent, mut batch: Vec<Pending>) {
         match self.sender.land(sent).await {
             Ok(Landed::Included(receipt)) => {
                 tracing::debug!(tx = ?receipt.transaction_hash, records = batch.len(), gas = ?receipt.gas_used, "written");
+                self.reader.land(receipt.block_number.unwrap_or_default().as_u64());
                 for pending in batch {
                     let written = pending.action.written(self.owner());
                     self.answer(pending, Ok(written));
                 }
             }
             // Whatever was faster is in a block now: look at it.
-            Ok(Landed::Reverted | Landed::Displaced) => {
-                let (again, worn): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| one.tries < MAX_TRIES);
-                self.later(again);
-                let what = "other programs that use this account keep overtaking this write: try again later";
-                self.refuse(worn, &LedgerError::Unavailable { what: what.to_owned(), source: None });
+            Ok(Landed::Reverted) => {
+                self.again(
+                    batch,
+                    false,
+                    "other programs that use this account keep overtaking this write: try again later",
+                );
             }
-            Err(error) => self.refuse(batch, &error),
+            Ok(Landed::Displaced) => {
+                batch.iter_mut().for_each(|pending| pending.sent = true);
+                self.again(
+                    batch,
+                    false,
+                    "other programs that use this account keep overtaking this write: try again later",
+                );
+            }
+            Err(error) => {
+                batch.iter_mut().for_each(|pending| pending.sent = true);
+                self.refuse(batch, &error);
+            }
         }
     }
 
@@ -410,9 +452,15 @@ impl Writer {
 
     fn refuse(&self, batch: Vec<Pending>, error: &LedgerError) {
         for pending in batch {
-            self.answer(pending, Err(again(error)));
+            let told = if pending.sent { unclear(&error.to_string()) } else { again(error) };
+            self.answer(pending, Err(told));
         }
     }
+}
+
+/// Of a write that may have happened, or may still.
+fn unclear(what: &str) -> LedgerError {
+    LedgerError::Unknown { what: what.to_owned(), source: None }
 }
 
 /// One failure told to several.
@@ -420,6 +468,7 @@ fn again(error: &LedgerError) -> LedgerError {
     match error {
         LedgerError::Chain { problem, what } => LedgerError::Chain { problem: *problem, what: what.clone() },
         LedgerError::Unavailable { what, .. } => LedgerError::Unavailable { what: what.clone(), source: None },
-        error => LedgerError::Unknown { what: error.to_string(), source: None },
+        LedgerError::Unknown { what, .. } => unclear(what),
+        error => unclear(&error.to_string()),
     }
 }
