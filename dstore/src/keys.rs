@@ -140,6 +140,7 @@ impl Owner {
     }
 
     /// The key that signs transactions of the owner's account.
+    #[cfg(feature = "ethereum")]
     pub(crate) fn account_key(&self) -> SecretKey {
         self.0.key.clone()
     }

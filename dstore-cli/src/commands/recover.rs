@@ -141,7 +141,7 @@ fn closing(
     let Some((path, added)) = written else {
         if on_chain {
             return vec![
-                format!("found {files}; nothing has to be written, as the chain has their records"),
+                format!("found {files}; nothing has to be written: the chain has every record"),
                 "get them all: dstore-cli get / FOLDER".to_owned(),
             ];
         }

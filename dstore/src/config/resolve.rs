@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -138,7 +138,7 @@ impl Config {
 
     /// Where such processes take turns.
     #[cfg(feature = "ethereum")]
-    pub(super) fn locks(&self) -> Option<&Path> {
+    pub(super) fn locks(&self) -> Option<&std::path::Path> {
         self.lock_folder.as_deref()
     }
 
