@@ -130,14 +130,17 @@ impl Shared {
             }
         }
         let (still, is_written) = bring_back(self, gone, others).await;
+        let (mut is_missing, mut is_possible) = (false, false);
         for write in still.iter().filter_map(|left| left.write.as_ref()) {
-            if concerned.contains(write)
-                && write.fate(self).await? == Fate::Open
-                && write.ground(self).await? == Ground::Ready
-            {
-                let what = "the chain went on without an earlier write of this file, which could not be made again yet";
-                return Err(LedgerError::Unavailable { what: what.to_owned(), source: None }.into());
+            if write.fate(self).await? == Fate::Open {
+                is_missing |= concerned.contains(write);
+                is_possible |= write.ground(self).await? == Ground::Ready;
             }
+        }
+        // What cannot come back in any way holds nobody up.
+        if is_missing && is_possible {
+            let what = "the chain went on without an earlier write of this file, which could not be made again yet";
+            return Err(LedgerError::Unavailable { what: what.to_owned(), source: None }.into());
         }
         Ok(is_written)
     }
