@@ -175,10 +175,14 @@ impl Write {
     }
 
     /// Whether `entry`, which has its version, is what it made; `None` when the ledger does not give out what tells.
-    fn is_ours(&self, entry: &Entry) -> Option<bool> {
+    /// Only the owner's key seals a record: one that does not open here was made up by whoever gave it out.
+    fn is_ours(&self, client: &Shared, entry: &Entry) -> Option<bool> {
+        let place = RecordPlace { ledger: client.ledger.id(), file: entry.file_id, version: entry.version };
         match &self.writing.record {
             Some(_) if entry.lacks_record() => None,
-            Some(record) => Some(entry.record == *record),
+            Some(record) if entry.record == *record => Some(true),
+            Some(_) if entry.is_live() => open_record(&client.owner, place, &entry.record).ok().map(|_| false),
+            Some(_) => Some(false),
             None => Some(entry.kind == EventKind::Removed),
         }
     }
@@ -267,11 +271,11 @@ impl Write {
             if then.is_none() {
                 return Err(self.lost_sight("the ledger no longer tells what came of the write"));
             }
-            if let Some(there) = self.there(then)? {
+            if let Some(there) = self.there(client, then)? {
                 return Ok(there);
             }
         }
-        if let Some(there) = self.there(now.as_ref())? {
+        if let Some(there) = self.there(client, now.as_ref())? {
             return Ok(there);
         }
         match now {
@@ -296,10 +300,10 @@ impl Write {
     }
 
     /// Its answer if `entry` is what it made.
-    fn there(&self, entry: Option<&Entry>) -> Result<Option<Written>, Refused> {
+    fn there(&self, client: &Shared, entry: Option<&Entry>) -> Result<Option<Written>, Refused> {
         let written = self.written();
         let Some(entry) = entry.filter(|entry| entry.version == written.version) else { return Ok(None) };
-        match self.is_ours(entry) {
+        match self.is_ours(client, entry) {
             Some(is_ours) => Ok(is_ours.then_some(written)),
             None => Err(self.lost_sight("the ledger does not give out the record that tells whose write is there")),
         }
@@ -342,7 +346,7 @@ impl Write {
             }
             _ => return Ok(Fate::Open),
         };
-        match self.is_ours(&entry) {
+        match self.is_ours(client, &entry) {
             Some(true) => return Ok(there),
             Some(false) => {}
             None => return Err(failed(LedgerError::RecordMissing { version: entry.version, kind: entry.kind })),

@@ -1,5 +1,6 @@
 //! Providers that fail: each failure is its own clear error, within bounds, and nothing is lost or done twice.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use dstore::error::{ChainProblem, Error};
@@ -180,21 +181,81 @@ fn a_provider_that_is_gone_is_replaced_by_another() {
     assert_eq!(gone.count("eth_chainId"), asked, "it is left alone for a while");
 }
 
-#[test]
-fn a_provider_far_behind_is_left_out() {
-    let stage = stage();
-    stage.anvil.mine(40);
-    let behind = Proxy::new(&stage.anvil, |call| match &call.method[..] {
-        "eth_getBlockByNumber" => Fault::Changed(|mut block| {
+/// A provider that says of every block that it is another one.
+fn at(number: &'static str, timestamp: Option<&'static str>) -> impl FnMut(&Call) -> Fault + Send + 'static {
+    move |call| match (&call.method[..], number, timestamp) {
+        ("eth_getBlockByNumber", "0x1", Some(_)) => Fault::Changed(|mut block| {
+            (block["number"], block["timestamp"]) = (json!("0x1"), json!("0x5f000000"));
+            block
+        }),
+        ("eth_getBlockByNumber", "0x1", None) => Fault::Changed(|mut block| {
             block["number"] = json!("0x1");
             block
         }),
-        "eth_call" => Fault::Refusal("header not found"),
+        ("eth_getBlockByNumber", ..) => Fault::Changed(|mut block| {
+            block["number"] = json!("0xffff");
+            block
+        }),
         _ => Fault::None,
-    });
-    let both = through(Chain::LOCAL, &[&behind.url, &stage.proxy.url]);
-    assert_eq!(stage.get(both).expect("read"), vec![2; 640]);
+    }
 }
+
+#[test]
+fn a_provider_that_has_stopped_is_left_out() {
+    let stage = stage();
+    stage.anvil.mine(40);
+    let behind = Proxy::new(&stage.anvil, at("0x1", Some("old")));
+    let public = through(Chain::with_id(31337), &[&behind.url, &stage.proxy.url]).poll(Duration::from_millis(10));
+    assert_eq!(stage.get(public).expect("read"), vec![2; 640]);
+}
+
+/// Neither one that claims to be ahead nor one that claims to be behind speaks for the others.
+#[test]
+fn a_provider_at_another_height_is_told_and_not_followed() {
+    let stage = stage();
+    stage.anvil.mine(40);
+    for number in ["0x1", "0xffff"] {
+        let liar = Proxy::new(&stage.anvil, at(number, None));
+        let both = through(Chain::LOCAL, &[&liar.url, &stage.proxy.url]);
+        let error = stage.get(both).expect_err("they differ").about("x");
+        assert!(matches!(error, Error::Chain { problem: ChainProblem::RpcDisagree, .. }), "{error:?}");
+        for url in [&stage.proxy.url, &liar.url] {
+            assert!(error.to_string().contains(&url[7..]), "{error}");
+        }
+    }
+}
+
+/// Another record, another file, a removal instead of a put: told, not believed.
+#[test]
+fn a_provider_that_rewrites_events_is_noticed_by_the_others_or_by_the_contract() {
+    fn rewritten(mut logs: Value, from: &str, to: &str) -> Value {
+        for log in logs.as_array_mut().expect("logs") {
+            for field in ["data", "topics"] {
+                let text = log[field].to_string().replace(from, to);
+                log[field] = serde_json::from_str(&text).expect("JSON");
+            }
+        }
+        logs
+    }
+    let stage = stage();
+    let rewrites: [fn(Value) -> Value; 2] =
+        [|logs| rewritten(logs, "02020202", "03030303"), |logs| rewritten(logs, &FILE, &"9".repeat(64))];
+    for rewrite in rewrites {
+        stage.proxy.obey(move |call| if call.method == "eth_getLogs" { Fault::Changed(rewrite) } else { Fault::None });
+        let both = through(Chain::LOCAL, &[&stage.proxy.url, &stage.anvil.url]);
+        let list = |config| block_on(ledger(config, stage.contract).list(id(), None));
+        assert!(list(both.clone()).is_err());
+        match stage.get(both) {
+            Ok(record) => assert_eq!(record, vec![2; 640]),
+            Err(error) => assert!(error.to_string().contains("contradict"), "{error}"),
+        }
+    }
+    // The last rewrite names a file that the contract does not know: one provider alone cannot hide one so.
+    assert!(block_on(ledger(stage.config(), stage.contract).list(id(), None)).is_err());
+}
+
+/// The file of these tests, in hex.
+static FILE: LazyLock<String> = LazyLock::new(|| file_id(id(), salt(1)).to_string());
 
 #[test]
 fn a_provider_of_several_nodes_of_which_one_is_a_block_behind_is_asked_again() {
@@ -284,16 +345,100 @@ fn a_write_whose_answer_is_lost_happens_once() {
     assert_eq!(stage.anvil.sent(&address(&owner())), before + 1, "one transaction");
 }
 
+/// Gateways fail after they have passed a transaction on, and say so in many words.
+#[test]
+fn a_failure_after_a_transaction_was_taken_is_no_refusal() {
+    let stage = stage();
+    let ledger = ledger(stage.config(), stage.contract);
+    let mut salts = 2..;
+    for failure in ["internal error", "request timed out", "rate limit exceeded", "no healthy upstream"] {
+        let (url, before) = (stage.anvil.url.clone(), stage.anvil.sent(&address(&owner())));
+        stage.proxy.obey(move |call| {
+            if call.method != "eth_sendRawTransaction" {
+                return Fault::None;
+            }
+            let body = json!({"jsonrpc": "2.0", "id": 1, "method": call.method, "params": call.params}).to_string();
+            drop(ureq::post(&url).header("content-type", "application/json").send(body));
+            Fault::Refusal(failure)
+        });
+        let written = block_on(ledger.put(id(), salt(salts.next().expect("many")), 0, vec![5; 640])).expect("written");
+        assert_eq!(written.version, 1, "{failure}");
+        assert_eq!(stage.anvil.sent(&address(&owner())), before + 1, "{failure}: one transaction");
+    }
+}
+
 #[test]
 fn a_write_that_cannot_be_sent_says_that_nobody_knows() {
     let stage = stage();
-    stage.proxy.obey(|call| if call.method == "eth_sendRawTransaction" { Fault::Closed } else { Fault::None });
     let ledger = ledger(stage.config(), stage.contract);
-    let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("it cannot be sent");
-    assert!(matches!(error, LedgerError::Unknown { .. }), "{error}");
-    stage.proxy.obey(|_| Fault::None);
-    assert!(block_on(ledger.get(file_id(id(), salt(2)))).expect("asked").is_none());
+    for fault in [|| Fault::Closed, || Fault::Refusal("internal error"), || Fault::Status(503)] {
+        stage.proxy.obey(move |call| if call.method == "eth_sendRawTransaction" { fault() } else { Fault::None });
+        let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("it cannot be sent");
+        assert!(matches!(error, LedgerError::Unknown { .. }), "{error}");
+        stage.proxy.obey(|_| Fault::None);
+        assert!(block_on(ledger.get(file_id(id(), salt(2)))).expect("asked").is_none());
+    }
     assert_eq!(block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect("written").version, 1);
+}
+
+#[test]
+fn a_transaction_that_can_be_in_no_block_is_refused_for_what_it_is() {
+    let stage = stage();
+    let ledger = ledger(stage.config(), stage.contract);
+    for (said, code) in
+        [("max fee per gas less than block base fee", "chain"), ("insufficient funds for gas", "insufficient_funds")]
+    {
+        stage.proxy.obey(
+            move |call| {
+                if call.method == "eth_sendRawTransaction" { Fault::Refusal(said) } else { Fault::None }
+            },
+        );
+        let error = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect_err("refused").about("x");
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+/// A transaction that is in a block, and of which the provider knows nothing for a while.
+#[test]
+fn a_write_whose_receipt_stays_away_is_found_by_what_the_contract_shows() {
+    let stage = stage();
+    let ledger = ledger(stage.config(), stage.contract);
+    let before = stage.anvil.sent(&address(&owner()));
+    stage.proxy.obey(|call| match &call.method[..] {
+        "eth_getTransactionReceipt" => Fault::Changed(|_| Value::Null),
+        _ => Fault::None,
+    });
+    let written = block_on(ledger.put(id(), salt(2), 0, vec![5; 640])).expect("it is there");
+    assert_eq!((written.version, stage.anvil.sent(&address(&owner()))), (1, before + 1));
+}
+
+/// What one plan or node does not offer, another one may.
+#[test]
+fn a_provider_that_refuses_a_question_is_replaced_by_another() {
+    let stage = stage();
+    let poor = Proxy::new(&stage.anvil, |call| match &call.method[..] {
+        "eth_feeHistory" | "eth_estimateGas" | "eth_getTransactionCount" => Fault::Refusal("not on your plan"),
+        _ => Fault::None,
+    });
+    let both = through(Chain::LOCAL, &[&poor.url, &stage.proxy.url]);
+    let written = block_on(ledger(both, stage.contract).put(id(), salt(2), 0, vec![3; 640])).expect("written");
+    assert_eq!(written.version, 1);
+}
+
+#[test]
+fn a_provider_without_pending_blocks_or_tips_is_enough() {
+    let stage = stage();
+    stage.proxy.obey(|call| match &call.method[..] {
+        "eth_estimateGas" if call.params[1] == "pending" => Fault::Refusal("pending block is not available"),
+        "eth_feeHistory" => Fault::Changed(|mut history| {
+            history["reward"] = Value::Null;
+            history
+        }),
+        _ => Fault::None,
+    });
+    let ledger = ledger(stage.config(), stage.contract);
+    assert_eq!(block_on(ledger.put(id(), salt(2), 0, vec![3; 640])).expect("written").version, 1);
 }
 
 #[test]

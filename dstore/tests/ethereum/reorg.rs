@@ -60,6 +60,8 @@ fn a_write_that_the_chain_dropped_is_noticed_and_can_be_written_again() {
     block_on(async {
         let written = put(&anvil, &ledger, &[1; 640]).await;
         roll_back(&anvil);
+        // The chain goes on.
+        anvil.mine(1);
         let waited = ledger.wait(written, Finality::Confirmed).await;
         assert!(matches!(waited, Err(LedgerError::Reorged)), "{waited:?}");
         assert_eq!(ledger.settled(written).await.expect("told"), None);
