@@ -120,7 +120,8 @@ fn the_contract_keeps_every_rule_of_a_ledger_on_a_public_chain() {
     let config = EthereumConfig::new(chain, urls).expect("ETH_RPC_URL or ALCHEMY_API_KEY");
     let key = set("ETH_PRIVATE_KEY").expect("ETH_PRIVATE_KEY: the key of an account with test ether");
     let owner = Owner::parse(&key).expect("ETH_PRIVATE_KEY");
-    let stranger = Owner::from_secret(blake3::hash(key.as_bytes()).as_bytes()).expect("a key");
+    let digits = key.trim().trim_start_matches("0x").to_ascii_lowercase();
+    let stranger = Owner::from_secret(blake3::hash(digits.as_bytes()).as_bytes()).expect("a key");
     for account in [&owner, &stranger] {
         let wei = block_on(EthereumAccount::new(config.clone(), account).balance()).expect("told");
         assert!(

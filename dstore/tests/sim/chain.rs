@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use dstore::journal::MemoryJournal;
+use dstore::keys::ContentKey;
 use dstore::ledger::{Entry, EventKind, Ledger, file_id};
+use dstore::manifest::{Manifest, RecordPlace, open_record, seal_record};
 use dstore::testing::{Sim, SimClient, SimNet};
 use dstore::{Client, FilePath, Result};
 use futures_lite::StreamExt;
@@ -260,9 +262,14 @@ fn a_put_whose_place_another_writer_takes_in_a_reorg_is_a_conflict_and_leaves_no
             while versions(&net, &one, "a").await.is_empty() {
                 net.sleep(Duration::from_millis(100)).await;
             }
+            let Entry { file_id: file, version, record, .. } = versions(&net, &one, "a").await.remove(0);
+            let place = RecordPlace { ledger: net.ledger().id(), file, version };
+            let ours = open_record(net.owner(), place, &record).expect("it opens");
+            let theirs = Manifest { content_key: ContentKey::new([7; 32]), ..ours };
+            let theirs = seal_record(net.owner(), place, &theirs).expect("sealed");
             net.ledger().reorg();
             let salt = net.owner().path_salt(&FilePath::new("a").expect("a path"));
-            net.ledger().memory().put(one.owner(), salt, 0, vec![7; 128]).await.expect("the other one is first");
+            net.ledger().memory().put(one.owner(), salt, 0, theirs).await.expect("the other one is first");
             let error = put.await.expect("alive").expect_err("another one took its place");
             assert_eq!(error.code(), "version_conflict", "{error:?}");
             one.close().await;
@@ -271,6 +278,28 @@ fn a_put_whose_place_another_writer_takes_in_a_reorg_is_a_conflict_and_leaves_no
             settle(&net, &mut [&mut one]).await;
             assert!(one.get("a").bytes().await.expect("read") == content(2));
             assert_eq!((net.shards().await.0, journal.count()), (SHARDS, 0));
+        });
+    });
+}
+
+/// Whoever gives out records may make one up. That is no reason to give up what was stored.
+#[test]
+fn a_record_that_nobody_sealed_proves_no_loss() {
+    at_seeds(4, |seed| {
+        Sim::new(seed).nodes(NODES).run(async |net| {
+            let (mut one, journal) = client(&net).await;
+            one.put("a", content(1)).await.expect("stored");
+            one.close().await;
+            one.kill();
+            net.ledger().reorg();
+            let salt = net.owner().path_salt(&FilePath::new("a").expect("a path"));
+            net.ledger().memory().put(one.owner(), salt, 0, vec![7; 128]).await.expect("written");
+            for _ in 0..3 {
+                net.sleep(FINAL * 2).await;
+                one.restart().await;
+                one.close().await;
+            }
+            assert_eq!((net.shards().await.0, journal.count()), (SHARDS, 1));
         });
     });
 }

@@ -32,6 +32,26 @@ use crate::rt::{BoxFuture, Timestamp};
 
 /// The ledger that a contract keeps. Whoever knows the contract can read it; its owner alone can change an owner's files.
 ///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use dstore::ledger::{Chain, EthereumAccount, EthereumConfig};
+/// use dstore::{Client, Owner};
+///
+/// let owner = Owner::open("me.key")?;
+/// let provider = std::env::var("ETH_RPC_URL")?.parse()?;
+/// let account = EthereumAccount::new(EthereumConfig::new(Chain::SEPOLIA, vec![provider])?, &owner);
+/// let contract = account.deploy().await?.contract; // once; keep its address
+/// let client = Client::builder()
+///     .registry("dsr1:…@registry.example:4100".parse()?)
+///     .owner(owner)
+///     .ledger(account.ledger(contract))
+///     .connect()
+///     .await?;
+/// # client.close().await;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Clones share what they know. Nothing is asked of the chain before the first call; the first one compares chain id
 /// and code with what is configured and known.
 #[derive(Clone)]
