@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::write::{self, Slot, Slots, Write};
 use super::{DECIDED, Entry, Finality, Ledger, LedgerError, MAX_HISTORY_LEN, MAX_PAGE_LEN, Page, Written};
 use crate::id::{FileId, LedgerId, OwnerId, PathSalt};
-use crate::rt::{BoxFuture, Rt, Timestamp};
+use crate::rt::{BoxFuture, Rt};
 
 /// A ledger in memory, for tests and for programs that need no file to outlive them. Clones share one ledger.
 #[derive(Clone)]
@@ -44,7 +44,8 @@ impl MemoryLedger {
     }
 
     /// Takes back every write after `moment`, as a chain does that goes on without them.
-    pub(crate) fn undo(&self, moment: Timestamp) {
+    #[cfg(feature = "testing")]
+    pub(crate) fn undo(&self, moment: crate::rt::Timestamp) {
         let mut state = self.state();
         let State { files, last_seq } = &mut *state;
         for versions in files.values_mut() {

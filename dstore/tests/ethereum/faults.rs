@@ -86,6 +86,11 @@ fn a_provider_that_answers_garbage_is_named() {
         let text = stage.refusal(stage.config(), |_| Fault::Raw(garbage.to_vec()));
         assert!(text.contains("not JSON-RPC"), "{text}");
     }
+    let text = stage.refusal(stage.config(), |call| match &call.method[..] {
+        "eth_getBlockByNumber" => Fault::Raw(b"{\"message\":\"Unauthorized\"}".to_vec()),
+        _ => Fault::None,
+    });
+    assert!(text.contains("neither a result nor an error"), "{text}");
     let call = |call: &Call| match &call.method[..] {
         "eth_call" => Fault::Changed(|_| json!("0x1234")),
         _ => Fault::None,
