@@ -24,19 +24,22 @@ impl Anvil {
         let program = program().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut command = Command::new(program);
         command.args(["--host", "127.0.0.1", "--port", "0"]).args(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines()).into_iter().flatten();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        // From here on it ends with this value, whatever comes.
+        let mut anvil = Self { child, url: String::new() };
+        let mut lines = anvil.child.stdout.take().map(|stdout| BufReader::new(stdout).lines()).into_iter().flatten();
         let address = lines.find_map(|line| Some(line.ok()?.strip_prefix("Listening on ")?.to_owned()));
         let Some(address) = address else {
-            drop(child.kill());
-            return Err(match child.wait()?.code() {
+            drop(anvil.child.kill());
+            return Err(match anvil.child.wait()?.code() {
                 Some(ABSENT) => io::ErrorKind::NotFound.into(),
                 _ => io::Error::other("anvil ended before it listened"),
             });
         };
         // It must never wait for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, url: format!("http://{address}") })
+        anvil.url = format!("http://{address}");
+        Ok(anvil)
     }
 
     /// Where it answers.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use dstore::error::{ChainProblem, Error};
 use dstore::id::ContractId;
-use dstore::ledger::{Chain, EthereumConfig, EventKind, Ledger, LedgerError, file_id};
+use dstore::ledger::{Chain, EthereumConfig, EventKind, Ledger, LedgerError, Written, file_id};
 use futures_lite::future::block_on;
+use futures_util::future::join_all;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config as RunnerConfig, RngAlgorithm, TestRng, TestRunner};
@@ -70,6 +71,32 @@ fn a_provider_that_is_busy_is_asked_again() {
         });
         assert_eq!(stage.get(stage.config()).expect("read"), vec![2; 640]);
     }
+}
+
+#[test]
+fn what_a_gateway_says_is_told_without_the_key_that_it_repeats() {
+    let stage = stage();
+    let keyed = || format!("{}/v2/hunter2", stage.proxy.url);
+    for answer in [
+        r#"{"error":"invalid key hunter2"}"#,
+        r#"{"error":{"code":1,"message":"no hunter2 here"}}"#,
+        r#"{"result":"hunter2"}"#,
+    ] {
+        stage.proxy.obey(move |_| Fault::Raw(answer.into()));
+        let error = stage.get(config(&keyed())).expect_err("it fails").about("x");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_provider_that_is_asked_too_much_at_once_is_not() {
+    let stage = stage();
+    let ledger = ledger(stage.config(), stage.contract);
+    let gets = (0..100).map(|n| ledger.get(file_id(id(), salt(n))));
+    for (n, got) in block_on(join_all(gets)).into_iter().enumerate() {
+        assert_eq!(got.expect("read").is_some(), n == 1);
+    }
+    assert!(stage.proxy.most_at_once() <= 8, "{}", stage.proxy.most_at_once());
 }
 
 #[test]
@@ -286,7 +313,9 @@ fn a_record_that_no_provider_gives_out_is_missing_and_not_overlooked() {
     let error = stage.get(stage.config()).expect_err("it has no record");
     assert!(missing(&error), "{error}");
     let ledger = ledger(stage.config(), stage.contract);
-    assert!(block_on(ledger.history(file_id(id(), salt(1)))).is_err());
+    assert!(missing(&block_on(ledger.history(file_id(id(), salt(1)))).expect_err("nor these")));
+    let written = Written::new(file_id(id(), salt(1)), 2, &[2; 640]);
+    assert!(missing(&block_on(ledger.settled(written)).expect_err("nobody tells whose it is")));
     let error = block_on(ledger.list(id(), None)).expect_err("it has no records");
     assert!(error.to_string().contains("records"), "{error}");
 

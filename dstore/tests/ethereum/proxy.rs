@@ -44,6 +44,8 @@ struct Shared {
     rule: Mutex<Rule>,
     calls: Mutex<Vec<Call>>,
     ended: AtomicBool,
+    /// Requests that are being answered, and the most of them at one time.
+    open: Mutex<(usize, usize)>,
 }
 
 /// Such a provider.
@@ -64,6 +66,7 @@ impl Proxy {
             rule: Mutex::new(Box::new(rule)),
             calls: Mutex::default(),
             ended: AtomicBool::new(false),
+            open: Mutex::default(),
         });
         let served = shared.clone();
         let accepts = std::thread::spawn(move || {
@@ -92,6 +95,11 @@ impl Proxy {
         *self.shared.rule.lock().expect("no rule panics") = Box::new(rule);
     }
 
+    /// How many requests came at once, of those that were answered.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.shared.open.lock().expect("fine").1
+    }
+
     /// How often a method was called.
     pub(crate) fn count(&self, method: &str) -> usize {
         self.shared.calls.lock().expect("fine").iter().filter(|call| call.method == method).count()
@@ -118,6 +126,11 @@ impl Shared {
                 params: request["params"].clone(),
             };
             self.calls.lock().expect("fine").push(call.clone());
+            {
+                let mut open = self.open.lock().expect("fine");
+                open.0 += 1;
+                open.1 = open.1.max(open.0);
+            }
             let fault = (*self.rule.lock().expect("no rule panics"))(&call);
             let answer = match fault {
                 Fault::None => response(200, &self.ask(&body)),
@@ -144,6 +157,7 @@ impl Shared {
                     response(200, answer.to_string().as_bytes())
                 }
             };
+            self.open.lock().expect("fine").0 -= 1;
             if reader.get_mut().write_all(&answer).is_err() {
                 return;
             }

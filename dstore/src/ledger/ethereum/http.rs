@@ -20,6 +20,8 @@ use crate::rt::Rt;
 
 /// The longest answer: 256 records of the greatest length, as hex, take 3 MiB.
 const MAX_ANSWER: u64 = 8 << 20;
+/// Requests to one provider at the same time; others wait for them, as long as one may take.
+const AT_ONCE: usize = 8;
 /// Pauses between tries while a provider is busy; each is also what a provider may ask for at most.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
@@ -32,6 +34,8 @@ pub(super) struct Http {
     rt: Rt,
     timeout: Duration,
     next: Arc<AtomicU64>,
+    /// Requests that may be on their way at once: providers count them.
+    turns: Arc<async_lock::Semaphore>,
 }
 
 /// Why a request failed.
@@ -50,8 +54,8 @@ pub(super) enum RpcFailure {
     #[error("its answer is longer than {} MiB", MAX_ANSWER >> 20)]
     TooLong,
     /// It sends something else than JSON-RPC.
-    #[error("its answer is not JSON-RPC: {0}")]
-    Garbage(serde_json::Error),
+    #[error("its answer is not JSON-RPC ({0})")]
+    Garbage(&'static str),
     /// It sends neither a result nor an error.
     #[error("its answer is not JSON-RPC: it has neither a result nor an error")]
     Empty,
@@ -68,11 +72,9 @@ impl RpcError for RpcFailure {
         }
     }
 
+    /// Its text would repeat what the provider sent.
     fn as_serde_error(&self) -> Option<&serde_json::Error> {
-        match self {
-            Self::Garbage(error) => Some(error),
-            _ => None,
-        }
+        None
     }
 }
 
@@ -98,11 +100,21 @@ impl Http {
             .timeout_global(Some(timeout))
             .max_idle_connections_per_host(8)
             .build();
-        Self { url, agent: config.into(), rt, timeout, next: Arc::default() }
+        Self {
+            url,
+            agent: config.into(),
+            rt,
+            timeout,
+            next: Arc::default(),
+            turns: Arc::new(async_lock::Semaphore::new(AT_ONCE)),
+        }
     }
 
     /// Sends `body`, again while the provider is busy and there is time, unless it `once` only.
     async fn send(&self, body: Vec<u8>, once: bool) -> Result<(u16, Vec<u8>), RpcFailure> {
+        let crowded = || RpcFailure::Unreachable("it did not answer in time".to_owned());
+        let turn = self.rt.timeout(self.timeout, self.turns.acquire()).await;
+        let _turn = turn.map_err(|_| crowded())?;
         let (body, started) = (Arc::new(body), self.rt.uptime());
         let mut pauses = PAUSES.into_iter().filter(|_| !once);
         loop {
@@ -113,8 +125,13 @@ impl Http {
                 Err((failure @ (RpcFailure::Busy(_) | RpcFailure::Unreachable(_)), wanted)) => (failure, wanted),
                 Err((failure, _)) => return Err(failure),
             };
-            let Some(pause) = pauses.next() else { return Err(failure) };
-            let pause = wanted.map_or(pause, |wanted| wanted.min(PAUSES[PAUSES.len() - 1]));
+            let longest = PAUSES[PAUSES.len() - 1];
+            let pause = match (pauses.next(), &failure) {
+                (Some(pause), _) => pause,
+                (None, RpcFailure::Busy(_)) if !once => longest,
+                (None, _) => return Err(failure),
+            };
+            let pause = wanted.map_or(pause, |wanted| wanted.min(longest));
             if self.rt.uptime().saturating_sub(started) + pause >= self.timeout {
                 return Err(failure);
             }
@@ -159,6 +176,15 @@ fn unreachable(error: &ureq::Error) -> RpcFailure {
     })
 }
 
+/// Without what was sent, which may repeat a key.
+fn garbage(error: &serde_json::Error) -> RpcFailure {
+    RpcFailure::Garbage(match error.classify() {
+        serde_json::error::Category::Data => "it has another form than was asked for",
+        serde_json::error::Category::Eof => "it is cut short",
+        _ => "it is not JSON",
+    })
+}
+
 #[derive(Serialize)]
 struct Request<'a> {
     jsonrpc: &'static str,
@@ -176,22 +202,26 @@ impl JsonRpcClient for Http {
         T: fmt::Debug + Serialize + Send + Sync,
         R: DeserializeOwned + Send,
     {
-        let params = match serde_json::to_value(params).map_err(RpcFailure::Garbage)? {
+        let params = match serde_json::to_value(params).map_err(|error| garbage(&error))? {
             Value::Null => Value::Array(Vec::new()),
             params => params,
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = serde_json::to_vec(&Request { jsonrpc: "2.0", id, method, params }).map_err(RpcFailure::Garbage)?;
+        let body =
+            serde_json::to_vec(&Request { jsonrpc: "2.0", id, method, params }).map_err(|error| garbage(&error))?;
         // Whether a transaction that was sent twice was taken is harder to tell.
         let (status, answer) = self.send(body, method == "eth_sendRawTransaction").await?;
-        let members: BTreeMap<String, &RawValue> = serde_json::from_slice(&answer).map_err(RpcFailure::Garbage)?;
+        let members: BTreeMap<String, &RawValue> = serde_json::from_slice(&answer).map_err(|error| garbage(&error))?;
         let member = |name: &str| members.get(name).map(|value| value.get());
         if let Some(error) = member("error").filter(|error| *error != "null") {
-            let error: JsonRpcError = serde_json::from_str(error).map_err(RpcFailure::Garbage)?;
+            // Some gateways say it in a text alone.
+            let text = |text: String| JsonRpcError { code: 0, message: text, data: None };
+            let error = serde_json::from_str(error)
+                .or_else(|failed| serde_json::from_str(error).map(text).map_err(|_| garbage(&failed)))?;
             return Err(RpcFailure::Refused(self.url.redact(error)));
         }
         match member("result") {
-            Some(result) => serde_json::from_str(result).map_err(RpcFailure::Garbage),
+            Some(result) => serde_json::from_str(result).map_err(|error| garbage(&error)),
             None if status == 200 => Err(RpcFailure::Empty),
             None => Err(RpcFailure::Status(status)),
         }

@@ -26,6 +26,7 @@ use self::rpc::Rpc;
 use self::sender::Sender;
 use self::writer::{Action, Writer};
 use super::{Coming, Cost, Entry, Finality, Ledger, LedgerError, Page, Written};
+use crate::error::ChainProblem;
 use crate::id::{ContractId, FileId, LedgerId, OwnerId, PathSalt};
 use crate::keys::Owner;
 use crate::rt::{BoxFuture, Timestamp};
@@ -216,11 +217,17 @@ impl EthereumLedger {
         let rpc = &self.reader.rpc;
         let (started, mut gone) = (rpc.rt().uptime(), 0);
         loop {
-            match self.reader.settled(written).await {
+            match self.look(written, finality).await {
                 Ok(Some(now)) if now >= finality => return Ok(()),
                 Ok(Some(_)) => gone = 0,
                 Ok(None) => gone += 1,
-                Err(error @ (LedgerError::VersionConflict { .. } | LedgerError::Chain { .. })) => return Err(error),
+                Err(error @ LedgerError::VersionConflict { .. }) => return Err(error),
+                Err(LedgerError::Chain { problem, what }) if is_lasting(problem) => {
+                    return Err(LedgerError::Chain { problem, what });
+                }
+                Err(error @ LedgerError::RecordMissing { .. }) => {
+                    return Err(LedgerError::Unknown { what: error.to_string(), source: None });
+                }
                 Err(error) => tracing::warn!(%error, "how settled a write is could not be found out"),
             }
             if gone >= GONE_AFTER {
@@ -234,6 +241,23 @@ impl EthereumLedger {
             rpc.pause().await;
         }
     }
+
+    /// How settled a write is. Of one whose block is known nobody asks before it can be as settled as is wanted: many that
+    /// share a block, or wait at the same time, share the question for the newest one.
+    async fn look(&self, written: Written, finality: Finality) -> Result<Option<Finality>, LedgerError> {
+        if let (Some(block), true) = (self.reader.block_of(written), finality > Finality::Included) {
+            let head = self.reader.rpc.recent_head().await?;
+            if (block..self.reader.confirmed_at(block)).contains(&head.number) {
+                return Ok(Some(Finality::Included));
+            }
+        }
+        self.reader.settled(written).await
+    }
+}
+
+/// Whether asking again changes nothing.
+fn is_lasting(problem: ChainProblem) -> bool {
+    matches!(problem, ChainProblem::WrongChain | ChainProblem::WrongContract | ChainProblem::UnsupportedChain)
 }
 
 #[cfg(test)]

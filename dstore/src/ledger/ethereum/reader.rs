@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_lock::OnceCell;
 use ethers_core::types::transaction::eip2718::TypedTransaction;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::abi::{self, ARTIFACT, Event, Slot};
-use super::rpc::{CATCH_UP, Head, Rpc};
+use super::rpc::{CATCH_UP, Head, MAX_LAG, Rpc};
 use crate::error::ChainProblem;
 use crate::id::{ContractId, FileId, OwnerId};
 use crate::ledger::{Entry, Finality, LedgerError, MAX_HISTORY_LEN, MAX_PAGE_LEN, Page, Written};
@@ -30,6 +31,10 @@ const MAX_EVENTS: u64 = 1 << 20;
 const MAX_RECORDS_LEN: usize = 256 << 20;
 /// Slots that are asked for at once.
 const MAX_SLOTS: usize = 256;
+/// Blocks that are looked at for the versions of one file.
+const MAX_WALK: usize = 4096;
+/// For how long events are asked for once only, after nobody gave any.
+const REST: Duration = Duration::from_secs(30);
 /// Files whose versions are remembered, so that older ones are not believed.
 const MAX_SEEN: usize = 1 << 16;
 /// Blocks whose time is asked for at once.
@@ -43,8 +48,10 @@ pub(super) struct Reader {
     checked: OnceCell<()>,
     /// The highest confirmed version of each file that was shown, and the newest block then.
     seen: Mutex<HashMap<FileId, (u32, u64)>>,
-    /// The newest block that is known to have a write of this ledger.
-    landed: AtomicU64,
+    /// The blocks of the newest writes of this ledger.
+    landed: Mutex<HashMap<FileId, (Written, u64)>>,
+    /// Until when events are asked for once only, milliseconds of uptime: nobody gave any lately.
+    silent_until: AtomicU64,
     listed: Mutex<Option<Arc<Listing>>>,
 }
 
@@ -79,7 +86,8 @@ impl Reader {
             contract,
             checked: OnceCell::new(),
             seen: Mutex::default(),
-            landed: AtomicU64::new(0),
+            landed: Mutex::default(),
+            silent_until: AtomicU64::new(0),
             listed: Mutex::default(),
         }
     }
@@ -132,7 +140,13 @@ impl Reader {
                 return Ok((head, slot));
             }
             if self.rpc.rt().uptime().saturating_sub(started) > CATCH_UP {
-                return Err(LedgerError::Stale { version: slot.version, seen });
+                let noted = self.seen().get(&file).map_or(0, |(_, head)| *head);
+                if head.number <= self.confirmed_at(noted) {
+                    return Err(LedgerError::Stale { version: slot.version, seen });
+                }
+                // The chain has gone on without it for longer than it takes to confirm what it has now.
+                tracing::warn!(%file, version = slot.version, seen, "a reorg took a version that had been confirmed");
+                self.seen().remove(&file);
             }
             self.rpc.pause().await;
         }
@@ -173,29 +187,29 @@ impl Reader {
         let fits = |event: &Event| {
             (event.file, event.version, event.kind, event.owner) == (file, slot.version, slot.kind, slot.owner)
         };
-        let mut found = Ok(None);
-        for tried in 0..=TRIES {
-            if tried > 0 {
-                self.rpc.pause().await;
+        let (rt, started) = (self.rpc.rt(), self.rpc.rt().uptime());
+        loop {
+            let events = self.logs(&topics, slot.block, slot.block).await.inspect_err(|error| {
+                tracing::warn!(%error, block = slot.block, "no RPC provider gives out events");
+            })?;
+            let mut fitting = events.into_iter().filter(|event| fits(event));
+            match (fitting.next(), fitting.next()) {
+                (Some(event), None) => return Ok(Some(event)),
+                (Some(_), Some(_)) => return Err(contradiction("the record of a file")),
+                (None, _) => {}
             }
-            found = match self.logs(&topics, slot.block, slot.block).await {
-                Ok(events) => {
-                    let mut fitting = events.into_iter().filter(|event| fits(event));
-                    match (fitting.next(), fitting.next()) {
-                        (event, None) => Ok(event),
-                        _ => return Err(contradiction("the record of a file")),
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, block = slot.block, "no RPC provider gives out events");
-                    Err(error)
-                }
-            };
-            if matches!(found, Ok(Some(_))) {
-                break;
+            // Where nobody gave any lately, nobody does so soon.
+            let now = rt.uptime();
+            if now < Duration::from_millis(self.silent_until.load(Ordering::Relaxed)) {
+                return Ok(None);
             }
+            if now.saturating_sub(started) > CATCH_UP {
+                let until = u64::try_from((now + REST).as_millis()).unwrap_or(u64::MAX);
+                self.silent_until.store(until, Ordering::Relaxed);
+                return Ok(None);
+            }
+            self.rpc.pause().await;
         }
-        found
     }
 
     /// The contract's events with these topics in these blocks, of all providers together, in the order of their numbers:
@@ -277,27 +291,32 @@ impl Reader {
         };
         if !take(scanned)? {
             // Not all providers search far: block by block each of them answers.
+            let missing = || LedgerError::RecordMissing { version: slot.version, kind: slot.kind };
             let (mut block, mut before) = (slot.block, u64::MAX);
-            loop {
+            for _ in 0..MAX_WALK {
                 let events = self.events_of(slot.owner, block).await?;
+                if events.is_empty() {
+                    return Err(missing());
+                }
                 let (previous, first) = previous_block(&events, block, before)?;
                 if take(events)? {
-                    break;
+                    return Ok(versions.into_values().rev().take(wanted).collect());
                 }
                 if previous == 0 {
-                    return Err(LedgerError::RecordMissing { version: slot.version, kind: slot.kind });
+                    break;
                 }
                 (block, before) = (previous, first);
             }
+            return Err(missing());
         }
         Ok(versions.into_values().rev().take(wanted).collect())
     }
 
-    /// All events of an owner in one block in which there are some.
+    /// All events of an owner in one block in which there are some; none when nobody gives them out.
     async fn events_of(&self, owner: OwnerId, block: u64) -> Result<Vec<Event>, LedgerError> {
         let topics = json!([abi::topic(), null, H256::from(abi::address(owner))]);
         for tried in 0..=TRIES {
-            let mut found = self.logs(&topics, block, block).await.unwrap_or_default();
+            let mut found = self.logs(&topics, block, block).await?;
             found.retain(|event| event.owner == owner);
             if !found.is_empty() {
                 return Ok(found);
@@ -306,7 +325,7 @@ impl Reader {
                 self.rpc.pause().await;
             }
         }
-        Err(unusable(format!("no RPC provider gives out this owner's records of block {block}")))
+        Ok(Vec::new())
     }
 
     pub(super) async fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> Result<Page, LedgerError> {
@@ -383,6 +402,9 @@ impl Reader {
         let (mut events, mut block, mut before, mut len) = (Vec::new(), block, u64::MAX, 0);
         while block > 0 && count > 0 {
             let mut found = self.events_of(owner, block).await?;
+            if found.is_empty() {
+                return Err(unusable(format!("no RPC provider gives out this owner's records of block {block}")));
+            }
             (block, before) = previous_block(&found, block, before)?;
             len += found.iter().map(|event| event.record.len()).sum::<usize>();
             events.append(&mut found);
@@ -398,9 +420,26 @@ impl Reader {
         Err(unusable(format!("the RPC provider gives out {given} of {count} records of this owner")))
     }
 
-    /// A block has a write of this ledger: one that does not know of the block knows nothing of the write.
-    pub(super) fn land(&self, block: u64) {
-        self.landed.fetch_max(block, Ordering::Relaxed);
+    fn landed(&self) -> MutexGuard<'_, HashMap<FileId, (Written, u64)>> {
+        self.landed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A block has a write of this ledger: who does not know of the block knows nothing of the write.
+    pub(super) fn land(&self, written: Written, block: u64) {
+        let mut landed = self.landed();
+        if landed.len() < MAX_SEEN || landed.contains_key(&written.file_id) {
+            landed.insert(written.file_id, (written, block));
+        }
+    }
+
+    /// The block that had this write when it was made here.
+    pub(super) fn block_of(&self, written: Written) -> Option<u64> {
+        self.landed().get(&written.file_id).filter(|(known, _)| *known == written).map(|(_, block)| *block)
+    }
+
+    /// The newest block in which a write of `block` counts as confirmed.
+    pub(super) fn confirmed_at(&self, block: u64) -> u64 {
+        block.saturating_add(self.rpc.config.chain.confirmations - 1)
     }
 
     /// How settled a write is now; its version is not remembered when it is gone.
@@ -410,7 +449,9 @@ impl Reader {
         if slot.version < written.version {
             let mut seen = self.seen();
             let noted = seen.get(&written.file_id).map_or(0, |(_, head)| *head);
-            if head.number < noted.max(self.landed.load(Ordering::Relaxed)) {
+            let newest = noted.max(self.block_of(written).unwrap_or(0));
+            // A number that is far ahead was never true.
+            if (1..=MAX_LAG).contains(&newest.saturating_sub(head.number)) {
                 let what = "the RPC provider is behind what it has shown before".to_owned();
                 return Err(LedgerError::Unavailable { what, source: None });
             }
@@ -435,7 +476,10 @@ impl Reader {
             }
         };
         let Some(event) = event else {
-            // Its version is there, and nobody tells whose it is.
+            // Without it, the receipt of this very write tells whose version that is.
+            if slot.version != written.version || self.block_of(written) != Some(slot.block) {
+                return Err(LedgerError::RecordMissing { version: slot.version, kind: slot.kind });
+            }
             let is_confirmed = self.is_confirmed(slot, head);
             return Ok(Some(if is_confirmed { Finality::Confirmed } else { Finality::Included }));
         };

@@ -19,7 +19,7 @@ impl Refusal {
         let plain: String = message.chars().filter(char::is_ascii_alphanumeric).collect();
         let plain = plain.to_ascii_lowercase();
         let says = |texts: &[&str]| texts.iter().any(|text| plain.contains(text));
-        let known = ["alreadyknown", "alreadyimported", "knowntransaction", "existingtxwithsamehash", "alreadyexists"];
+        let known = ["alreadyknown", "alreadyimported", "existingtxwithsamehash", "alreadyexists"];
         let nonce = ["nonce", "replacementtransaction", "replaceexisting", "replacementnotallowed"];
         let other = [
             "intrinsicgas",
@@ -35,7 +35,7 @@ impl Refusal {
             "typenotsupported",
         ];
         match () {
-            () if says(&known) => Some(Self::Known),
+            () if says(&known) || plain.starts_with("knowntransaction") => Some(Self::Known),
             () if says(&["insufficientfunds"]) => Some(Self::Funds),
             () if says(&nonce) => Some(Self::Nonce),
             () if says(&other) => Some(Self::Other),
@@ -55,6 +55,8 @@ mod tests {
             ("Transaction with the same hash was already imported.", Some(Refusal::Known)),
             ("INTERNAL_ERROR: existing tx with same hash", Some(Refusal::Known)),
             ("AlreadyKnown", Some(Refusal::Known)),
+            ("known transaction: 0x12", Some(Refusal::Known)),
+            ("unknown transaction type", None),
             ("nonce too low: next nonce 5, tx nonce 4", Some(Refusal::Nonce)),
             ("OldNonce", Some(Refusal::Nonce)),
             ("replacement transaction underpriced", Some(Refusal::Nonce)),

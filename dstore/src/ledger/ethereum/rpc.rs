@@ -2,10 +2,9 @@
 //!
 //! Invariant: no provider of another chain is ever believed.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_lock::OnceCell;
 use ethers_core::types::{Block, BlockId, BlockNumber, H256, U64};
 use ethers_providers::{Middleware, Provider, ProviderError};
 use futures_util::future::join_all;
@@ -17,7 +16,7 @@ use crate::ledger::LedgerError;
 use crate::rt::{Rt, Timestamp};
 
 /// Blocks by which the newest ones of providers may differ.
-const MAX_LAG: u64 = 16;
+pub(super) const MAX_LAG: u64 = 16;
 /// For how long one that did not answer is left out while another one answers.
 const REST: Duration = Duration::from_secs(30);
 /// The contract counts no further.
@@ -31,6 +30,8 @@ pub(super) struct Rpc {
     nodes: Vec<Node>,
     /// Who answered last.
     last: AtomicUsize,
+    /// The newest block, and when it was asked for.
+    recent: async_lock::Mutex<Option<(Duration, Head)>>,
     pub(super) config: EthereumConfig,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Rpc {
 pub(super) struct Node {
     pub(super) host: String,
     provider: Provider<Http>,
-    chain: OnceCell<()>,
+    is_checked: AtomicBool,
     /// Until when it is left out, milliseconds of uptime.
     rests_until: AtomicU64,
 }
@@ -62,15 +63,15 @@ pub(super) type Asked<T> = Result<T, ProviderError>;
 impl Node {
     /// The provider, once it has shown that it serves the chain.
     pub(super) async fn provider(&self, chain: u64) -> Result<&Provider<Http>, LedgerError> {
-        let checked = self.chain.get_or_try_init(|| async {
+        // Several may ask at once: nobody waits for another one's answer.
+        if !self.is_checked.load(Ordering::Relaxed) {
             let id = self.provider.get_chainid().await.map_err(|error| failed(&self.host, &error))?;
-            if id == chain.into() {
-                return Ok(());
+            if id != chain.into() {
+                let what = format!("{} serves chain {id}, not {chain}: check ETH_RPC_URL and --chain", self.host);
+                return Err(LedgerError::Chain { problem: ChainProblem::WrongChain, what });
             }
-            let what = format!("{} serves chain {id}, not {chain}: check ETH_RPC_URL and --chain", self.host);
-            Err(LedgerError::Chain { problem: ChainProblem::WrongChain, what })
-        });
-        checked.await?;
+            self.is_checked.store(true, Ordering::Relaxed);
+        }
         Ok(&self.provider)
     }
 }
@@ -93,11 +94,16 @@ impl Rpc {
             Node {
                 host: url.host().to_owned(),
                 provider: Provider::new(http),
-                chain: OnceCell::new(),
+                is_checked: AtomicBool::new(false),
                 rests_until: AtomicU64::new(0),
             }
         };
-        Self { nodes: config.urls.iter().map(node).collect(), last: AtomicUsize::new(0), config }
+        Self {
+            nodes: config.urls.iter().map(node).collect(),
+            last: AtomicUsize::new(0),
+            recent: async_lock::Mutex::new(None),
+            config,
+        }
     }
 
     pub(super) fn rt(&self) -> &Rt {
@@ -228,23 +234,35 @@ impl Rpc {
         if self.nodes.len() == 1 {
             return self.at_newest(ask).await;
         }
-        let head = self.head().await?;
-        let at = head.block();
-        let mut answers = Vec::new();
-        for (host, answer) in self.all(|provider| ask(provider, at)).await {
-            match answer {
-                Ok(answer) => answers.push((host, answer)),
-                Err(error @ LedgerError::Chain { .. }) => return Err(error),
-                Err(error) => tracing::warn!(provider = host, %error, "an RPC provider is left out"),
+        for tried in 0..TRIES {
+            if tried > 0 {
+                self.pause().await;
+            }
+            let head = self.head().await?;
+            let mut answers = Vec::new();
+            for (host, answer) in self.all(|provider| ask(provider, head.block())).await {
+                match answer {
+                    Ok(answer) => answers.push((host, answer)),
+                    Err(error @ LedgerError::Chain { .. }) => return Err(error),
+                    Err(error) => tracing::warn!(provider = host, %error, "an RPC provider is left out"),
+                }
+            }
+            let other = answers.iter().find(|(_, answer)| *answer != answers[0].1).map(|(host, _)| *host);
+            match other {
+                // Between the two questions the chain may have changed its mind.
+                Some(_) if tried + 1 < TRIES => {}
+                Some(other) => {
+                    let what =
+                        format!("{} and {other} contradict each other about block {}", answers[0].0, head.number);
+                    return Err(LedgerError::Chain { problem: ChainProblem::RpcDisagree, what });
+                }
+                None => {
+                    let answer = answers.into_iter().next().map(|(_, answer)| (head, answer));
+                    return answer.ok_or_else(silent);
+                }
             }
         }
-        let other = answers.iter().find(|(_, answer)| *answer != answers[0].1).map(|(host, _)| *host);
-        if let Some(other) = other {
-            let what = format!("{} and {other} contradict each other about block {}", answers[0].0, head.number);
-            return Err(LedgerError::Chain { problem: ChainProblem::RpcDisagree, what });
-        }
-        let answer = answers.into_iter().next().map(|(_, answer)| (head, answer));
-        answer.ok_or_else(|| LedgerError::Unavailable { what: "no RPC provider answers".to_owned(), source: None })
+        Err(silent())
     }
 
     /// What one provider says at its newest block. Behind its address may be several nodes, of which some do not have
@@ -280,6 +298,19 @@ impl Rpc {
         }
         let what = "the RPC providers follow different chains: their newest blocks differ".to_owned();
         Err(LedgerError::Chain { problem: ChainProblem::RpcDisagree, what })
+    }
+
+    /// As [`Rpc::head`], asked once for all that want to know within the time between two looks.
+    pub(super) async fn recent_head(&self) -> Result<Head, LedgerError> {
+        let mut recent = self.recent.lock().await;
+        if let Some((asked, head)) = *recent
+            && self.now().saturating_sub(asked) < self.config.chain.poll
+        {
+            return Ok(head);
+        }
+        let head = self.head().await?;
+        *recent = Some((self.now(), head));
+        Ok(head)
     }
 
     fn fresh(&self, head: Head) -> Result<Head, LedgerError> {
@@ -354,6 +385,10 @@ impl Rpc {
         let block = self.get(|provider| provider.get_block(number)).await?;
         block.as_ref().and_then(head_of).map(|head| head.time).ok_or_else(no_block)
     }
+}
+
+fn silent() -> LedgerError {
+    LedgerError::Unavailable { what: "no RPC provider answers".to_owned(), source: None }
 }
 
 fn no_block() -> LedgerError {

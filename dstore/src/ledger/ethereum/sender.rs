@@ -250,7 +250,8 @@ impl Sender {
         let address = self.address();
         let counted = self.rpc.get(|provider| provider.get_transaction_count(address, Some(PENDING.into()))).await?;
         let counted = u64::try_from(counted).unwrap_or(u64::MAX);
-        let Some((last, hash)) = turn.last.filter(|(last, _)| *last >= counted) else { return Ok(counted) };
+        // Where one before the last is missing, nothing behind it is ever taken: it is filled first.
+        let Some((last, hash)) = turn.last.filter(|(last, _)| *last == counted) else { return Ok(counted) };
         Ok(if self.is_known(hash).await? { last + 1 } else { counted })
     }
 

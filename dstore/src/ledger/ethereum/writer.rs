@@ -415,21 +415,15 @@ impl Writer {
         match self.sender.land(sent).await {
             Ok(Landed::Included(receipt)) => {
                 tracing::debug!(tx = ?receipt.transaction_hash, records = batch.len(), gas = ?receipt.gas_used, "written");
-                self.reader.land(receipt.block_number.unwrap_or_default().as_u64());
+                let block = receipt.block_number.unwrap_or_default().as_u64();
                 for pending in batch {
                     let written = pending.action.written(self.owner());
+                    self.reader.land(written, block);
                     self.answer(pending, Ok(written));
                 }
             }
-            // Whatever was faster is in a block now: look at it.
-            Ok(Landed::Reverted) => {
-                self.again(
-                    batch,
-                    false,
-                    "other programs that use this account keep overtaking this write: try again later",
-                );
-            }
-            Ok(Landed::Displaced) => {
+            // Whatever was faster is in a block now: look at it. One block may still give way to another.
+            Ok(Landed::Reverted | Landed::Displaced) => {
                 batch.iter_mut().for_each(|pending| pending.sent = true);
                 self.again(
                     batch,
