@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// How a shell says that there is no such program.
@@ -19,7 +19,7 @@ impl Anvil {
     /// Starts it with these arguments; ready when it takes requests. It takes some 100 ms.
     ///
     /// # Errors
-    /// `NotFound` when anvil is neither in `PATH` nor in the checkout that this program was built from.
+    /// `NotFound` when anvil is neither in `PATH` nor in the checkout below which this program is.
     pub(crate) fn start(arguments: &[&OsStr]) -> io::Result<Self> {
         let program = program().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut command = Command::new(program);
@@ -60,6 +60,11 @@ fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let installed =
         std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join("anvil"));
-    let built_beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/bin/anvil");
-    installed.chain([built_beside]).find(|program| program.is_file())
+    // Below the checkout is where cargo puts programs.
+    let own = std::env::current_exe().unwrap_or_default();
+    let of_checkout: Vec<_> = own.ancestors().map(|folder| folder.join("contracts/bin/anvil")).collect();
+    // Tests may be built elsewhere.
+    #[cfg(test)]
+    let installed = installed.chain([PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../contracts/bin/anvil")]);
+    installed.chain(of_checkout).find(|program| program.is_file())
 }

@@ -61,7 +61,8 @@ pub(crate) async fn run(context: &Context, args: Arguments) -> Result {
     } else if let Some(ledger) = chosen {
         out.lines(&lines(&ledger.files))?;
         let path = is_local.then_some(path.as_path());
-        for line in closing(context, ledger, written.as_ref(), path) {
+        let is_told = found.ledger_problem.is_none();
+        for line in closing(context, ledger, written.as_ref(), path, is_told) {
             out.note(&line);
         }
     }
@@ -135,10 +136,14 @@ fn closing(
     ledger: &RecoveredLedger,
     written: Option<&(String, usize)>,
     path: Option<&Path>,
+    is_told: bool,
 ) -> Vec<String> {
     let files = text::count(ledger.files.len(), "file");
     let on_chain = matches!(context.ledger_kind(), Ok(LedgerKind::Ethereum));
     let Some((path, added)) = written else {
+        if on_chain && !is_told {
+            return vec![format!("found {files} by what the nodes keep: the chain was not asked, or did not tell all")];
+        }
         if on_chain {
             return vec![
                 format!("found {files}; nothing has to be written: the chain has every record"),

@@ -63,6 +63,8 @@ fn the_demo_runs_on_a_chain_of_its_own_and_leaves_nothing_behind() {
     let demo = |arguments: &[&str]| -> Ended {
         let mut demo = command(home.path());
         demo.args(["demo", "--ledger", "ethereum", "a.txt"]).args(arguments).env("TMPDIR", home.path().join("tmp"));
+        let anvil = concat!(env!("CARGO_MANIFEST_DIR"), "/../contracts/bin");
+        demo.env("PATH", format!("{anvil}:{}", std::env::var("PATH").expect("a path")));
         demo.output().expect("it runs").into()
     };
     let shown = demo(&[]).with(0).text();

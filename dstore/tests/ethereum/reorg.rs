@@ -61,7 +61,7 @@ fn a_write_that_the_chain_dropped_is_noticed_and_can_be_written_again() {
         let written = put(&anvil, &ledger, &[1; 640]).await;
         roll_back(&anvil);
         // The chain goes on.
-        anvil.mine(1);
+        anvil.mine(2);
         let waited = ledger.wait(written, Finality::Confirmed).await;
         assert!(matches!(waited, Err(LedgerError::Reorged)), "{waited:?}");
         assert_eq!(ledger.settled(written).await.expect("told"), None);
@@ -85,6 +85,7 @@ fn another_write_that_took_the_place_of_a_dropped_one_is_a_conflict() {
         let written = put(&anvil, &ledger, &[1; 640]).await;
         roll_back(&anvil);
         put(&anvil, &other, &[2; 640]).await;
+        anvil.mine(1);
         for conflict in [
             ledger.wait(written, Finality::Confirmed).await,
             ledger.settled(written).await.map(drop),

@@ -79,7 +79,7 @@ fn write_genesis(path: &Path, owner: &Owner) -> io::Result<()> {
 fn absent(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::NotFound => Failure::new("config", "anvil is not installed: it is the chain of this demo")
-            .hint("in the checkout that this program was built from: npm ci --prefix contracts")
+            .hint("in the checkout below which this program was built: npm ci --prefix contracts")
             .hint("or install Foundry, which brings it, and have it in PATH")
             .hint("without a chain: dstore-cli demo"),
         _ => Failure::new("unavailable", format!("cannot start anvil, the chain of this demo: {error}"))

@@ -169,6 +169,10 @@ fn unreachable(error: &ureq::Error) -> RpcFailure {
         ureq::Error::Timeout(_) => "it did not answer in time".to_owned(),
         ureq::Error::HostNotFound => "its host is not known".to_owned(),
         ureq::Error::ConnectionFailed => "no connection".to_owned(),
+        // The system has no word for what a resolver says.
+        ureq::Error::Io(error) if error.kind().to_string().contains("uncategorized") => {
+            "its host is not known, or cannot be reached".to_owned()
+        }
         ureq::Error::Io(error) => error.kind().to_string(),
         ureq::Error::Tls(what) => format!("TLS: {what}"),
         ureq::Error::Rustls(error) => format!("TLS: {error}"),

@@ -23,7 +23,7 @@ pub use self::account::{Deployment, EthereumAccount};
 pub use self::chain::{Chain, EthereumConfig, RpcUrl};
 use self::reader::Reader;
 use self::rpc::Rpc;
-use self::sender::Sender;
+use self::sender::{MAX_SILENCE, Sender};
 use self::writer::{Action, Writer};
 use super::{Coming, Cost, Entry, Finality, Ledger, LedgerError, Page, Written};
 use crate::error::ChainProblem;
@@ -215,12 +215,15 @@ const GONE_AFTER: u32 = 4;
 impl EthereumLedger {
     async fn wait_for(&self, written: Written, finality: Finality) -> Result<(), LedgerError> {
         let rpc = &self.reader.rpc;
-        let (started, mut gone) = (rpc.rt().uptime(), 0);
+        let started = rpc.rt().uptime();
+        let (mut gone, mut heard) = (0, started);
         loop {
             match self.look(written, finality).await {
                 Ok(Some(now)) if now >= finality => return Ok(()),
-                Ok(Some(_)) => gone = 0,
-                Ok(None) => gone += 1,
+                Ok(told) => {
+                    gone = if told.is_some() { 0 } else { gone + 1 };
+                    heard = rpc.rt().uptime();
+                }
                 Err(error @ LedgerError::VersionConflict { .. }) => return Err(error),
                 Err(LedgerError::Chain { problem, what }) if is_lasting(problem) => {
                     return Err(LedgerError::Chain { problem, what });
@@ -233,7 +236,12 @@ impl EthereumLedger {
             if gone >= GONE_AFTER {
                 return Err(LedgerError::Reorged);
             }
-            let waited = rpc.rt().uptime().saturating_sub(started);
+            let now = rpc.rt().uptime();
+            let (waited, silent) = (now.saturating_sub(started), now.saturating_sub(heard));
+            if silent > MAX_SILENCE {
+                let what = format!("no RPC provider has answered for {} s", silent.as_secs());
+                return Err(LedgerError::Unknown { what, source: None });
+            }
             if finality < Finality::Final && waited > rpc.config.inclusion_timeout {
                 let what = format!("no further block has come for {} s", waited.as_secs());
                 return Err(LedgerError::Unknown { what, source: None });

@@ -427,9 +427,10 @@ pub(super) fn revert_data(error: &ProviderError) -> Option<Vec<u8>> {
 
 /// In words, cut where a provider talks too much.
 pub(super) fn text(error: &ProviderError) -> String {
-    let text = match error {
-        ProviderError::JsonRpcClientError(error) => error.to_string(),
-        error => error.to_string(),
+    let text = match (error_response(error), error) {
+        (Some(said), _) => said.message.clone(),
+        (None, ProviderError::JsonRpcClientError(error)) => error.to_string(),
+        (None, error) => error.to_string(),
     };
     let plain: String = text.chars().filter(|char| !char.is_control()).take(200).collect();
     plain

@@ -37,6 +37,8 @@ const MAX_NONCES: usize = 8;
 const FEE_BLOCKS: u64 = 5;
 /// How often a transaction is given to providers of which none says that it took it.
 const MAX_OFFERS: usize = 3;
+/// For how long it is waited for providers of which none answers.
+pub(super) const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// A tip that includes a transaction where nobody pays any.
 const MIN_TIP: u128 = 1_000_000;
 /// Looks at a nonce that is used, without a receipt of ours, after which it is another's.
@@ -236,10 +238,11 @@ impl Sender {
             return Ok(());
         }
         let what = format!(
-            "account 0x{} has {} ETH, and this write may cost {}: send it some ETH of chain {}",
+            "account 0x{} has {} ETH, and this write may cost {} ETH: send it some ETH of chain {}",
             self.owner,
             ether(balance),
-            ether(needed),
+            // Rounded up: who sends just this can pay.
+            ether(needed.saturating_add(10_u128.pow(12) - 1)),
             self.rpc.config.chain.name
         );
         Err(LedgerError::Chain { problem: ChainProblem::InsufficientFunds, what })
@@ -313,6 +316,7 @@ impl Sender {
     pub(super) async fn land(&self, mut sent: Sent) -> Result<Landed, LedgerError> {
         let (address, started) = (self.address(), self.rpc.rt().uptime());
         let (mut since, mut raises, mut passed) = (None, 0, 0);
+        let mut heard = started;
         loop {
             match self.look(&sent).await {
                 Ok(Some(receipt)) if receipt.status == Some(1.into()) => return Ok(Landed::Included(receipt)),
@@ -325,6 +329,7 @@ impl Sender {
                 Ok((used, provider.get_block_number().await?.as_u64()))
             });
             if let Ok((used, head)) = state.await {
+                heard = self.rpc.rt().uptime();
                 passed = if used > sent.nonce.into() { passed + 1 } else { 0 };
                 if passed >= DISPLACED_AFTER {
                     return Ok(Landed::Displaced);
@@ -335,9 +340,10 @@ impl Sender {
                     self.offer_again(&mut sent, raises <= MAX_RAISES).await;
                 }
             }
-            let waited = self.rpc.rt().uptime().saturating_sub(started);
-            if waited > self.rpc.config.inclusion_timeout {
-                return Err(LedgerError::Unknown { what: late(&sent, waited), source: None });
+            let now = self.rpc.rt().uptime();
+            let (waited, silent) = (now.saturating_sub(started), now.saturating_sub(heard));
+            if waited > self.rpc.config.inclusion_timeout || silent > MAX_SILENCE {
+                return Err(LedgerError::Unknown { what: late(&sent, waited, silent), source: None });
             }
             self.rpc.pause().await;
         }
@@ -409,9 +415,13 @@ fn limit(gas: u64) -> u64 {
     gas.saturating_mul(6) / 5
 }
 
-fn late(sent: &Sent, waited: Duration) -> String {
+fn late(sent: &Sent, waited: Duration, silent: Duration) -> String {
     let hash = sent.hashes.last().copied().unwrap_or_default();
-    format!("transaction {hash:?} was sent, and is in no block after {} s", waited.as_secs())
+    let seen = match silent > MAX_SILENCE {
+        true => format!("no RPC provider has answered for {} s since", silent.as_secs()),
+        false => format!("is in no block after {} s", waited.as_secs()),
+    };
+    format!("transaction {hash:?} was sent, and {seen}")
 }
 
 fn plain(message: &str) -> String {
