@@ -28,7 +28,7 @@ mod wallet;
 use std::future::Future;
 
 pub(crate) use doctor::unusable;
-use dstore::config::Key;
+use dstore::config::{Key, LedgerKind};
 use futures_lite::future::or;
 
 use crate::args::{Command, Node, Registry};
@@ -110,6 +110,9 @@ fn interruption(command: &Command, context: &Context) -> &'static str {
         }
         Command::Put(args) if resumes && args.src != std::path::Path::new("-") => {
             "interrupted; given again, the same put goes on where a file was cut short"
+        }
+        Command::Rm(_) | Command::Mv(_) if matches!(context.ledger_kind(), Ok(LedgerKind::Ethereum)) => {
+            "interrupted; what was sent to the chain may still happen: `dstore-cli history PATH` tells"
         }
         _ => "interrupted",
     }

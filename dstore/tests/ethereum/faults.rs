@@ -107,6 +107,15 @@ fn a_provider_that_stays_busy_is_named_with_what_it_says() {
 }
 
 #[test]
+fn a_provider_that_does_not_take_a_key_says_what_to_look_at() {
+    let stage = stage();
+    for status in [401, 403, 404] {
+        let text = stage.refusal(stage.config(), move |_| Fault::Status(status));
+        assert!(text.contains(&status.to_string()) && text.contains("ALCHEMY_API_KEY"), "{text}");
+    }
+}
+
+#[test]
 fn a_provider_that_answers_garbage_is_named() {
     let stage = stage();
     for garbage in [&b"<html>hello</html>"[..], b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}", b"[]", b""] {

@@ -48,7 +48,7 @@ pub(super) enum RpcFailure {
     #[error("it answers {0}: too many requests, or overloaded")]
     Busy(u16),
     /// It refuses.
-    #[error("it answers HTTP status {0}")]
+    #[error("it answers HTTP status {0}{hint}", hint = advice(*.0))]
     Status(u16),
     /// It sends too much.
     #[error("its answer is longer than {} MiB", MAX_ANSWER >> 20)]
@@ -161,6 +161,14 @@ fn post(agent: &ureq::Agent, url: &RpcUrl, body: &[u8]) -> Answered {
         return Err((RpcFailure::Status(status), None));
     }
     Ok((status, answer))
+}
+
+/// What most often is behind a status.
+fn advice(status: u16) -> &'static str {
+    match status {
+        401..=404 => ": look at the address in ETH_RPC_URL, or the key in ALCHEMY_API_KEY",
+        _ => "",
+    }
 }
 
 /// Without the address: ureq names only host and port in what it says of connections.
