@@ -172,6 +172,12 @@ impl Gate {
     pub(crate) fn connections(&self) -> usize {
         self.state().entries.values().filter(|entry| entry.key.is_some()).count()
     }
+
+    /// Those of them that may have to make room. A peer has its answer a moment before.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.state().entries.values().filter(|entry| entry.is_idle()).count()
+    }
 }
 
 impl State {

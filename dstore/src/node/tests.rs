@@ -359,6 +359,9 @@ fn a_key_that_has_all_its_connections_loses_the_oldest_idle_one_to_a_new_one() {
         for link in [&mut first, &mut second] {
             assert!(matches!(ask(link, &NodeRequest::Info).await, Ok(NodeReply::Info(_))));
         }
+        while scene.node.server.gate().idle() < 2 {
+            futures_lite::future::yield_now().await;
+        }
         let mut third = scene.link().await;
         for link in [&mut third, &mut second] {
             assert!(matches!(ask(link, &NodeRequest::Info).await, Ok(NodeReply::Info(_))));
