@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
@@ -60,32 +60,44 @@ impl Get {
         self
     }
 
-    /// All bytes at once. Starts over when the file is replaced meanwhile.
+    /// All bytes at once. Starts over when the file is replaced meanwhile. [`Bytes`] is that of the crate `bytes`, version 1.
     ///
     /// # Errors
     /// As [`Client::head`]; [`Error::NotEnoughShards`], [`Error::Unrecoverable`], [`Error::Integrity`], [`Error::Superseded`].
     pub async fn bytes(self) -> Result<Bytes> {
+        Ok(self.bytes_into(Vec::with_capacity).await?.into())
+    }
+
+    /// As [`Get::bytes`], into memory of the caller's: `allocate` is told how many bytes come, and they are appended to what it
+    /// gives. When the file is replaced meanwhile, that is dropped, and `allocate` called again. [`BufMut`] is that of the
+    /// crate `bytes`, version 1.
+    ///
+    /// # Errors
+    /// As [`Get::bytes`]; [`Error::TooLarge`] when what `allocate` gives has no room for so many bytes.
+    pub async fn bytes_into<B: BufMut>(self, mut allocate: impl FnMut(usize) -> B) -> Result<B> {
         for _ in 1..RETRIES {
-            match self.clone().collect().await {
+            match self.clone().collect(&mut allocate).await {
                 Err(Error::Superseded { .. }) => {}
                 result => return result,
             }
         }
-        self.collect().await
+        self.collect(&mut allocate).await
     }
 
-    async fn collect(self) -> Result<Bytes> {
+    async fn collect<B: BufMut>(self, allocate: &mut impl FnMut(usize) -> B) -> Result<B> {
         let mut stream = self.stream().await?;
-        let len = usize::try_from(stream.len()).map_err(|_| Error::TooLarge {
-            what: "the file (bytes), for memory",
-            size: stream.len(),
-            limit: usize::MAX as u64,
-        })?;
-        let mut bytes = Vec::with_capacity(len);
-        while let Some(piece) = stream.next().await {
-            bytes.extend_from_slice(&piece?);
+        let size = stream.len();
+        let too_large =
+            |limit: usize| Error::TooLarge { what: "the file (bytes), for memory", size, limit: limit as u64 };
+        let len = usize::try_from(size).map_err(|_| too_large(usize::MAX))?;
+        let mut bytes = allocate(len);
+        if bytes.remaining_mut() < len {
+            return Err(too_large(bytes.remaining_mut()));
         }
-        Ok(bytes.into())
+        while let Some(piece) = stream.next().await {
+            bytes.put(piece?);
+        }
+        Ok(bytes)
     }
 
     /// The bytes in order, as they come. Every item was checked; a whole file that does not match its hash ends in an error.

@@ -38,6 +38,30 @@ fn a_reader_in_between_sees_one_version_or_the_other_whole() {
 }
 
 #[test]
+fn a_get_into_memory_of_the_caller_starts_over_in_new_memory_when_the_file_is_replaced() {
+    block_on(async {
+        let (mut cluster, client) = cluster_of(3).await;
+        let (old, new) = (noise(1_000_000), noise(1_000_001));
+        client.put("x", &old[..]).await.expect("stored");
+        let mut lens = Vec::new();
+        let read = client.get("x").bytes_into(|len| {
+            lens.push(len);
+            if lens.len() == 1 {
+                block_on(async {
+                    for node in 0..3 {
+                        cluster.wipe(node).await.expect("restarted");
+                    }
+                    client.put("x", &new[..]).await.expect("replaced");
+                });
+            }
+            Vec::with_capacity(len)
+        });
+        assert!(read.await.expect("read") == new);
+        assert_eq!(lens, [old.len(), new.len()]);
+    });
+}
+
+#[test]
 fn of_two_creators_at_once_one_wins_and_the_other_is_told() {
     block_on(async {
         let (cluster, client) = cluster_of(3).await;
