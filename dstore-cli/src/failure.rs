@@ -108,23 +108,37 @@ fn message(error: &Error) -> String {
     }
 }
 
+/// The code words of each exit code: our own, and those of the library in the order of [`Error::CODES`].
+const EXITS: [(u8, &[&str]); 12] = [
+    (1, &["internal"]),
+    (2, &["usage", "invalid_path", "too_large"]),
+    (3, &["partial"]),
+    (4, &["not_found"]),
+    (
+        5,
+        &[
+            "unavailable",
+            "timeout",
+            "busy",
+            "not_enough_nodes",
+            "not_enough_shards",
+            "no_space",
+            "superseded",
+            "unknown_outcome",
+        ],
+    ),
+    (6, &["integrity", "unrecoverable"]),
+    (7, &["permission_denied"]),
+    (8, &["config"]),
+    (9, &["already_exists", "version_conflict"]),
+    (10, &["insufficient_funds", "wrong_chain", "wrong_contract", "fee_too_high", "chain"]),
+    (11, &["degraded"]),
+    (12, &["locked"]),
+];
+
 /// The exit code of a code word.
 fn exit_code(code: &str) -> u8 {
-    match code {
-        "usage" | "invalid_path" | "too_large" => 2,
-        "partial" => 3,
-        "not_found" => 4,
-        "unavailable" | "timeout" | "busy" | "not_enough_nodes" | "not_enough_shards" | "no_space" | "superseded"
-        | "unknown_outcome" => 5,
-        "integrity" | "unrecoverable" => 6,
-        "permission_denied" => 7,
-        "config" => 8,
-        "already_exists" | "version_conflict" => 9,
-        "insufficient_funds" | "fee_too_high" | "wrong_chain" | "wrong_contract" | "chain" => 10,
-        "degraded" => 11,
-        "locked" => 12,
-        _ => 1,
-    }
+    EXITS.iter().find(|(_, words)| words.contains(&code)).map_or(1, |(exit, _)| *exit)
 }
 
 /// What the user can do about an error.
@@ -198,6 +212,15 @@ fn is_handshake(fault: &Fault) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_of_the_library_has_its_exit_code_and_the_others_are_ours() {
+        let ours = ["usage", "partial", "degraded"];
+        let words: Vec<_> = EXITS.iter().flat_map(|(_, words)| *words).copied().collect();
+        let theirs: Vec<_> = words.iter().copied().filter(|word| !ours.contains(word)).collect();
+        assert_eq!(theirs, Error::CODES);
+        assert_eq!(words.len(), theirs.len() + ours.len());
+    }
 
     #[test]
     fn every_cause_has_the_exit_code_of_the_table() {

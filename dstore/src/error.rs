@@ -2,10 +2,13 @@
 //!
 //! Texts never print their source: `std::error::Error::source` carries the chain.
 
+mod code;
+
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use self::code::Code;
 use crate::id::NodeId;
 
 /// A boxed cause, as `std::error::Error::source` returns it.
@@ -286,50 +289,57 @@ impl fmt::Display for Excluded<'_> {
 }
 
 impl Error {
-    /// The stable code word of the cause, as in the CLI's `code` field.
+    /// Every word that [`Error::code`] gives, each once.
+    pub const CODES: &'static [&'static str] = Code::WORDS;
+
+    /// The stable code word of the cause, as in the CLI's `code` field: one of [`Error::CODES`].
     #[must_use]
     pub fn code(&self) -> &'static str {
+        self.cause().word()
+    }
+
+    fn cause(&self) -> Code {
         match self {
-            Self::InvalidPath { .. } => "invalid_path",
-            Self::TooLarge { .. } => "too_large",
-            Self::NotFound { .. } => "not_found",
-            Self::AlreadyExists { .. } => "already_exists",
-            Self::VersionConflict { .. } => "version_conflict",
-            Self::NotEnoughNodes { .. } => "not_enough_nodes",
-            Self::NotEnoughShards { .. } => "not_enough_shards",
-            Self::Unrecoverable { .. } => "unrecoverable",
-            Self::Integrity { .. } => "integrity",
-            Self::Superseded { .. } => "superseded",
-            Self::UnknownOutcome { .. } => "unknown_outcome",
-            Self::Config { .. } => "config",
-            Self::Locked { .. } => "locked",
+            Self::InvalidPath { .. } => Code::InvalidPath,
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::VersionConflict { .. } => Code::VersionConflict,
+            Self::NotEnoughNodes { .. } => Code::NotEnoughNodes,
+            Self::NotEnoughShards { .. } => Code::NotEnoughShards,
+            Self::Unrecoverable { .. } => Code::Unrecoverable,
+            Self::Integrity { .. } => Code::Integrity,
+            Self::Superseded { .. } => Code::Superseded,
+            Self::UnknownOutcome { .. } => Code::UnknownOutcome,
+            Self::Config { .. } => Code::Config,
+            Self::Locked { .. } => Code::Locked,
+            Self::Internal { .. } => Code::Internal,
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => "not_found",
-                io::ErrorKind::PermissionDenied => "permission_denied",
-                io::ErrorKind::StorageFull => "no_space",
-                io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => "config",
-                _ => "internal",
+                io::ErrorKind::NotFound => Code::NotFound,
+                io::ErrorKind::PermissionDenied => Code::PermissionDenied,
+                io::ErrorKind::StorageFull => Code::NoSpace,
+                io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Code::Config,
+                _ => Code::Internal,
             },
-            Self::Internal { .. } => "internal",
             Self::Chain { problem, .. } => match problem {
-                ChainProblem::InsufficientFunds => "insufficient_funds",
-                ChainProblem::FeeTooHigh => "fee_too_high",
-                ChainProblem::WrongChain => "wrong_chain",
-                ChainProblem::WrongContract => "wrong_contract",
-                ChainProblem::UnsupportedChain | ChainProblem::RpcDisagree | ChainProblem::Other => "chain",
+                ChainProblem::InsufficientFunds => Code::InsufficientFunds,
+                ChainProblem::FeeTooHigh => Code::FeeTooHigh,
+                ChainProblem::WrongChain => Code::WrongChain,
+                ChainProblem::WrongContract => Code::WrongContract,
+                ChainProblem::UnsupportedChain | ChainProblem::RpcDisagree | ChainProblem::Other => Code::Chain,
             },
             Self::Peer { problem, .. } => match problem {
-                PeerProblem::Timeout(_) => "timeout",
-                PeerProblem::Busy => "busy",
-                PeerProblem::NoSpace => "no_space",
-                PeerProblem::Denied => "permission_denied",
-                PeerProblem::Missing => "not_found",
+                PeerProblem::Timeout(_) => Code::Timeout,
+                PeerProblem::Busy => Code::Busy,
+                PeerProblem::NoSpace => Code::NoSpace,
+                PeerProblem::Denied => Code::PermissionDenied,
+                PeerProblem::Missing => Code::NotFound,
                 PeerProblem::Unavailable
                 | PeerProblem::NoWayBack
                 | PeerProblem::WrongKeyOrNetwork
                 | PeerProblem::Version(..)
                 | PeerProblem::Protocol
-                | PeerProblem::Failed => "unavailable",
+                | PeerProblem::Failed => Code::Unavailable,
             },
         }
     }
@@ -337,18 +347,7 @@ impl Error {
     /// Whether the same call can succeed later without a change by the caller.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.code(),
-            "unavailable"
-                | "timeout"
-                | "busy"
-                | "not_enough_nodes"
-                | "not_enough_shards"
-                | "no_space"
-                | "superseded"
-                | "unknown_outcome"
-                | "locked"
-        )
+        self.cause().is_retryable()
     }
 
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
@@ -362,18 +361,7 @@ impl Error {
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        let kind = match error.code() {
-            "not_found" => io::ErrorKind::NotFound,
-            "permission_denied" => io::ErrorKind::PermissionDenied,
-            "already_exists" | "version_conflict" => io::ErrorKind::AlreadyExists,
-            "timeout" => io::ErrorKind::TimedOut,
-            "invalid_path" | "too_large" | "config" => io::ErrorKind::InvalidInput,
-            "integrity" | "unrecoverable" => io::ErrorKind::InvalidData,
-            "no_space" => io::ErrorKind::StorageFull,
-            "busy" | "locked" => io::ErrorKind::ResourceBusy,
-            _ => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
+        Self::new(error.cause().kind(), error)
     }
 }
 
