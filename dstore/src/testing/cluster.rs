@@ -129,6 +129,24 @@ impl Cluster {
         &self.net
     }
 
+    /// Whose files its clients keep.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// How many nodes it has, running or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// The id of node `index`.
     #[must_use]
     pub fn node_id(&self, index: usize) -> NodeId {
