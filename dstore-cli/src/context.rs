@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use dstore::config::{self, Config, ConfigFile, EnvFile, Key, LedgerKind, OwnerKey, Variables};
+use dstore::config::{self, Config, Key, LedgerKind, OwnerKey, Variables};
 use dstore::id::ContractId;
 use dstore::ledger::EthereumAccount;
 use dstore::rt::Rt;
@@ -50,19 +50,28 @@ pub(crate) enum Home {
     Dev,
 }
 
+impl Home {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Client => config::CLIENT_HOME,
+            Self::Node => "dstore/node",
+            Self::Registry => "dstore/registry",
+            Self::Dev => "dstore-dev",
+        }
+    }
+
+    /// The settings of a command at home there.
+    fn of(self, config: Config) -> Config {
+        let is_named = config.value(&Key::DIR).is_some_and(|dir| dir.origin == config::Origin::Flag);
+        if self == Self::Dev && !is_named { config.flag(&Key::DIR, self.name()) } else { config }
+    }
+}
+
 impl Context {
     /// Gathers flags, environment, `.env` and config file.
     pub(crate) fn new(matches: &ArgMatches, home: Home) -> Result<Self> {
-        let config = flags(matches, Config::new()).env(environment());
-        let env_file = env_file(&config)?;
-        let config = config.env_file(env_file);
-        let dir = folder(&config, home)?;
-        let file = config.value(&Key::CONFIG);
-        let file = match &file {
-            Some(path) => Some(named_config(Path::new(path.text()))?),
-            None => ConfigFile::open(dir.join(config::CONFIG_FILE))?,
-        };
-        let config = config.file(file).lock_folder(locks());
+        let config = home.of(flags(matches, Config::new()).env(environment()));
+        let (config, dir) = config::gather(config, data_folder().as_deref(), home.name())?;
         let out = output(&config)?;
         Ok(Self { config, dir, out, client: Arc::default(), owner: Arc::default() })
     }
@@ -281,11 +290,10 @@ fn asked_password(path: &Path) -> Result<Zeroizing<String>> {
     })
 }
 
-/// Where commands that write to a chain with one key take turns, whatever their own folders are.
-fn locks() -> Option<PathBuf> {
+/// The platform's data folder.
+fn data_folder() -> Option<PathBuf> {
     use etcetera::BaseStrategy;
-    let base = etcetera::choose_base_strategy().ok()?;
-    Some(base.data_dir().join("dstore").join("locks"))
+    Some(etcetera::choose_base_strategy().ok()?.data_dir())
 }
 
 /// Variables that are not Unicode are none of ours.
@@ -293,40 +301,4 @@ fn environment() -> Variables {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
-}
-
-fn env_file(config: &Config) -> Result<Option<EnvFile>> {
-    match config.value(&Key::ENV_FILE) {
-        None => Ok(EnvFile::open(".env")?),
-        Some(path) => match EnvFile::open(path.text())? {
-            Some(file) => Ok(Some(file)),
-            None => Err(Failure::new("config", format!("{}: no such file (from {})", path.text(), path.origin))),
-        },
-    }
-}
-
-fn named_config(path: &Path) -> Result<ConfigFile> {
-    let missing = || Failure::new("config", format!("{}: no such config file", path.display()));
-    ConfigFile::open(path)?.ok_or_else(missing)
-}
-
-fn folder(config: &Config, home: Home) -> Result<PathBuf> {
-    use etcetera::BaseStrategy;
-    let named = config.value(&Key::DIR).filter(|dir| home != Home::Dev || dir.origin == config::Origin::Flag);
-    if let Some(dir) = named {
-        return Ok(PathBuf::from(dir.text()));
-    }
-    if home == Home::Dev {
-        return Ok(PathBuf::from("dstore-dev"));
-    }
-    let base = etcetera::choose_base_strategy().map_err(|_| {
-        Failure::new("config", "there is no home folder to keep things in")
-            .hint("name a folder with --dir or DSTORE_DIR")
-    })?;
-    let data = base.data_dir().join("dstore");
-    Ok(match home {
-        Home::Node => data.join("node"),
-        Home::Registry => data.join("registry"),
-        Home::Client | Home::Dev => data,
-    })
 }

@@ -114,9 +114,9 @@ pub enum Error {
         path: String,
     },
     /// The ledger did not say whether the write took effect.
-    #[error("the ledger did not answer: whether {path:?} was written is not known yet")]
+    #[error("the ledger did not answer: whether {} is not known yet", took_effect(path))]
     UnknownOutcome {
-        /// The path.
+        /// The path; empty when the write was not one of a file.
         path: String,
         /// The cause.
         source: Option<BoxError>,
@@ -286,6 +286,10 @@ impl fmt::Display for Excluded<'_> {
         }
         if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
     }
+}
+
+fn took_effect(path: &str) -> String {
+    if path.is_empty() { "the write took effect".to_owned() } else { format!("{path:?} was written") }
 }
 
 impl Error {

@@ -56,6 +56,13 @@ fn a_long_history_is_cut_to_its_newest_4096_versions() {
     }
 }
 
+#[test]
+fn what_a_ledger_refuses_is_an_error_of_the_library_by_a_question_mark() {
+    let ledger = MemoryLedger::default();
+    let refused: dstore::Result<()> = block_on(async { Ok(ledger.remove(OWNERS[0], salt(1), 0).await.map(drop)?) });
+    assert_eq!(refused.expect_err("nothing there").code(), "not_found");
+}
+
 /// One step of a random history. `off` is added to the version that the model has.
 #[derive(Debug, Clone)]
 enum Step {

@@ -4,7 +4,7 @@ use super::{LedgerError, MAX_RECORD_LEN};
 use crate::error::{ChainProblem, Error, PeerProblem};
 
 impl LedgerError {
-    /// The public error for a failure about the file at `path`, which may be empty.
+    /// The public error for a failure about the file at `path`; empty for one that is about no file, as `?` has it.
     #[must_use]
     pub fn about(self, path: &str) -> Error {
         let path = path.to_owned();
@@ -48,6 +48,13 @@ mod tests {
         let error = LedgerError::Unavailable { what: "the disk is full".to_owned(), source: None };
         let text = Error::from(error).to_string();
         assert!(text.starts_with("the ledger (the disk is full)"), "{text}");
+    }
+
+    #[test]
+    fn a_write_that_was_not_answered_is_named_by_its_path_if_it_has_one() {
+        let unknown = || LedgerError::Unknown { what: "no receipt".to_owned(), source: None };
+        assert!(unknown().about("a/b").to_string().contains("whether \"a/b\" was written"));
+        assert!(Error::from(unknown()).to_string().contains("whether the write took effect"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dstore::config::{self, Key, LedgerKind, OwnerKey};
 use dstore::id::OwnerId;
 use dstore::ledger::{Ledger, LedgerError};
-use dstore::{LocalLedger, Owner};
+use dstore::{Error, LocalLedger, Owner};
 use rustix::process::{Resource, getrlimit};
 
 use super::{chain, journal};
@@ -123,11 +123,9 @@ pub(super) async fn ledger(context: &Context, owner: Option<&Owner>) -> Vec<Find
 async fn open(path: PathBuf, owner: Option<OwnerId>) -> Result<(String, Option<usize>), Failure> {
     let ledger = blocking::unblock(move || LocalLedger::open(path)).await?;
     let failed = |error: LedgerError| {
-        let code = match error {
-            LedgerError::Damaged { .. } => "integrity",
-            _ => "unavailable",
-        };
-        Failure::new(code, error.to_string())
+        // It says more than the error that it becomes.
+        let text = error.to_string();
+        Failure::new(Error::from(error).code(), text)
     };
     ledger.health().await.map_err(failed)?;
     let id = ledger.id().to_string();

@@ -14,7 +14,8 @@ use crate::id::{ContractId, OwnerId};
 use crate::keys::Owner;
 use crate::ledger::{Cost, LedgerError};
 
-/// The owner's account on a chain. Nothing is asked of the chain before a method says so.
+/// The owner's account on a chain. Nothing is asked of the chain before a method says so. What it fails with becomes an
+/// [`Error`](crate::Error) by `?`.
 #[derive(Debug, Clone)]
 pub struct EthereumAccount {
     config: EthereumConfig,
