@@ -277,3 +277,20 @@ def test_what_the_document_says_gives_what_the_vector_expects(file: Path) -> Non
         run(vector["input"], {"record": "", "manifest": ""})
     word = vector["refused"]
     assert str(refused.value).startswith(OWN_WORDS.get(word, (word,))), vector["what"]
+
+
+def test_any_changed_bit_of_a_manifest_is_refused_or_shows() -> None:
+    encoded = given(
+        json.loads((VECTORS / "manifests" / "attributes.json").read_text(encoding="utf-8"))["input"]["encoded"]
+    )
+    manifest = Manifest.decode(encoded)
+    for bit in range(8 * len(encoded)):
+        changed = bytearray(encoded)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            assert Manifest.decode(bytes(changed)) != manifest
+        except Refused:
+            continue
+    for length in range(len(encoded)):
+        with pytest.raises(Refused, match="malformed: "):
+            Manifest.decode(encoded[:length])
