@@ -15,15 +15,18 @@ from pathlib import Path
 
 import independent_reader as reader
 import pytest
+from independent import keys
 from independent.erasure import parity
 from independent.keys import Owner, Refused
 from independent.manifest import PADDINGS, Lengths, Manifest, padded_length
-from network import Network
+from independent.record import PUT, Copy, Place, open_copy, seal_record
+from network import Network, Server
 
 pytest_plugins = ["network"]
 
 SIZES = (0, 1, 32_751, 32_752, 32_753, 65_519, 65_520, 65_521, 5 * 65_520 + 12_345, (1 << 20) + 1)
 CASES = [(size, scheme, padding) for size in SIZES for scheme in ("4+2", "2+4") for padding in PADDINGS]
+CASES += [(150_000, scheme, "padme") for scheme in ("1+1", "1+5", "3+3", "5+3", "20+12", "10+22")]
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def test_a_changed_bit_in_any_shard_is_refused_though_it_is_not_needed(stored: A
             with pytest.raises(Refused, match=f"shard {index}: "):
                 replace(stored, shards={**stored.shards, index: bytes(changed)}).rebuild()
         for wrong in (b"", shard[:-1], shard + b"\0"):
-            with pytest.raises(Refused, match=f"shard {index}: "):
+            with pytest.raises(Refused, match=f"shard {index}: it has {len(wrong)} bytes"):
                 replace(stored, shards={**stored.shards, index: wrong}).rebuild()
 
 
@@ -190,6 +193,60 @@ def test_a_manifest_that_states_other_roots_or_another_content_is_refused(stored
         reader.content(replace(manifest, content_key=bytes(32)), data)
 
 
+def resealed(file: AtRest, path: str, encoded: bytes) -> AtRest:
+    """The same file with another manifest, which its owner has sealed for another path."""
+    place = Place(file.ledger, file.owner.file_id(path), file.version)
+    return replace(file, path=path, record=seal_record(file.owner, place, encoded))
+
+
+def encoded_manifest(file: AtRest) -> bytes:
+    place = Place(file.ledger, file.owner.file_id(file.path), file.version)
+    key = file.owner.record_key(place.file)
+    plaintext = keys.siv_open(key, file.record[1:], place.associated(file.owner), "record: seal")
+    return plaintext[2 : 2 + int.from_bytes(plaintext[:2], "big")]
+
+
+def test_a_record_that_opens_and_lies_is_refused(stored: AtRest) -> None:
+    encoded, manifest = encoded_manifest(stored), stored.manifest
+    assert resealed(stored, stored.path, encoded) == stored
+    with pytest.raises(Refused, match="another path"):
+        resealed(stored, "folder/another", encoded).rebuild()
+
+    other_parity = encoded.replace(manifest.shards[5].root, bytes(32))
+    data = {index: stored.shards[index] for index in range(4)}
+    with pytest.raises(Refused, match="shard 5: "):
+        replace(resealed(stored, stored.path, other_parity), shards=data).rebuild()
+
+    other_content = encoded.replace(manifest.content_hash, bytes(32))
+    with pytest.raises(Refused, match="content: "):
+        resealed(stored, stored.path, other_content).rebuild()
+
+
+def copies_at(node: Server, copy_id: bytes) -> list[tuple[int, bytes]]:
+    """The newest version of a copy, from the node's private database, if it has one."""
+    index = sqlite3.connect(f"file:{node.dir / 'index.db'}?mode=ro", uri=True)
+    try:
+        return index.execute("SELECT version, body FROM copies WHERE id = ?", [copy_id]).fetchall()
+    finally:
+        index.close()
+
+
+def test_more_nodes_than_may_be_lost_keep_a_copy_of_the_record(raw: Network, stored: AtRest) -> None:
+    place, opened = Place(stored.ledger, stored.owner.file_id(stored.path), stored.version), 0
+    for node in raw.nodes:
+        id = bytes.fromhex(node.id)
+        copy_id = keys.copy_id(keys.public_key(stored.owner.copy_authority(place.ledger, place.file, id)))
+        for version, body in copies_at(node, copy_id):
+            assert open_copy(stored.owner, id, copy_id, version, body) == Copy(place, PUT, stored.record)
+            opened += 1
+            for at in range(len(body)):
+                changed = bytearray(body)
+                changed[at] ^= 1 << at % 8
+                with pytest.raises(Refused, match="copy: "):
+                    open_copy(stored.owner, id, copy_id, version, bytes(changed))
+    assert opened > stored.manifest.tolerates
+
+
 def run_command(raw: Network, file: AtRest, key_file: Path, output: Path) -> subprocess.CompletedProcess[str]:
     record = raw.home / "record"
     record.write_bytes(file.record)
@@ -210,7 +267,11 @@ def test_the_command_says_why_it_writes_nothing(raw: Network, stored: AtRest, tm
     readable = tmp_path / "key"
     readable.write_bytes((raw.client / "owner.key").read_bytes())
     readable.chmod(0o644)
+    long = tmp_path / "long"
+    long.touch(0o600)
+    long.write_bytes(readable.read_bytes().ljust(4097))
     for file, key_file, word in (
+        (stored, long, "too long"),
         (stored, readable, "others have access"),
         (replace(stored, record=bytes([1]) * 640), raw.client / "owner.key", "record: seal"),
         (replace(stored, path="../stored"), raw.client / "owner.key", "path: "),

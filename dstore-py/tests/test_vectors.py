@@ -232,6 +232,9 @@ def signatures(fields: Fields, expect: Fields) -> Fields:
     network, text, signature = (given(fields[name]) for name in ("network", "text", "signature"))
     for signer in (given(fields["address"]), given(fields["public_key"])):
         check(signature, fields["statement"], network, text, signer)
+    for v in {0, 1, 2, 3, 27, 28, 255} - {signature[64]}:
+        with pytest.raises(Refused):
+            check(signature[:64] + bytes([v]), fields["statement"], network, text, signer)
     if "secret" in fields:
         assert sign(given(fields["secret"]), fields["statement"], network, text) == signature
     return {"valid": True}
@@ -294,3 +297,31 @@ def test_any_changed_bit_of_a_manifest_is_refused_or_shows() -> None:
     for length in range(len(encoded)):
         with pytest.raises(Refused, match="malformed: "):
             Manifest.decode(encoded[:length])
+
+
+def test_transport_keys_are_clamped_and_otherwise_what_blake3_gives() -> None:
+    owner = Owner(bytes([0x11]) * 32)
+    for number in range(64):
+        toward = bytes([number]) * 20
+        key = owner.transport_key(toward)
+        derived = keys.kdf("transport", owner.root + toward)
+        assert key[1:31] == derived[1:31]
+        assert (key[0] & 0b111, key[31] >> 6) == (0, 0b01)
+        assert (key[0] >> 3, key[31] & 0b0011_1111) == (derived[0] >> 3, derived[31] & 0b0011_1111)
+
+
+def test_the_matrices_are_those_that_the_document_shows() -> None:
+    assert erasure.coefficients(4, 2) == ((3, 2, 5, 4), (2, 3, 4, 5))
+    assert erasure.coefficients(2, 4) == ((3, 2), (2, 3), (5, 4), (4, 5))
+    for many in range(1, 32):
+        assert erasure.coefficients(many, 1) == ((1,) * many,)
+        assert erasure.coefficients(1, many) == ((1,),) * many
+
+
+def test_an_owner_key_may_have_white_space_around_it_and_nothing_else() -> None:
+    digits = "1a" * 32
+    for text in (f"\u3000\t0x{digits}\r\n", digits.upper()):
+        assert Owner.parse(text).key == bytes.fromhex(digits)
+    for text in (f"0X{digits}", f"0x 0x{digits}", f"\x1c{digits}", f"{digits[:-2]} {digits[-2:]}", "", "0x"):
+        with pytest.raises(Refused, match="owner key: "):
+            Owner.parse(text)

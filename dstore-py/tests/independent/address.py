@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 
 from .keys import Refused
 from .manifest import is_endpoint
-
-DIGITS = 84
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,10 @@ class RegistryAddress:
 
     @staticmethod
     def parse(text: str) -> RegistryAddress:
-        keys, _, endpoint = text.removeprefix("dsr1:").partition("@")
-        if not text.startswith("dsr1:"):
-            raise Refused("address: prefix")
-        if len(keys) != DIGITS or not all(digit in "abcdefghijklmnopqrstuvwxyz234567" for digit in keys):
-            raise Refused("address: keys")
+        parts = re.fullmatch("dsr1:([a-z2-7]{84})@(.*)", text, re.DOTALL)
+        if not parts:
+            raise Refused("address: prefix or keys")
+        keys, endpoint = parts.groups()
         decoded = base64.b32decode(keys.upper() + "====")
         if base64.b32encode(decoded).decode().rstrip("=").lower() != keys:
             raise Refused("address: the unused bits of the last digit are not zero")

@@ -68,7 +68,6 @@ def power_of_two(number: int) -> int:
 def coefficients(k: int, m: int) -> tuple[tuple[int, ...], ...]:
     """c(j, i), row j, column i."""
     wide_k, wide_m = power_of_two(k), power_of_two(m)
-    high_rate = wide_k > wide_m or (wide_k == wide_m and k <= m)
 
     def product(point: int, own: int, points: int) -> int:
         result = 1
@@ -77,7 +76,7 @@ def coefficients(k: int, m: int) -> tuple[tuple[int, ...], ...]:
                 result = multiply(result, multiply(point ^ other, inverse(own ^ other)))
         return result
 
-    if high_rate:
+    if wide_k >= wide_m:
         return tuple(tuple(product(wide_m + i, j, wide_m) for i in range(k)) for j in range(m))
     return tuple(tuple(product(wide_k + j, i, wide_k) for i in range(k)) for j in range(m))
 
