@@ -28,9 +28,8 @@ pub(crate) fn borrow(data: &Bound<'_, PyAny>) -> PyResult<Option<Bytes>> {
 /// # Errors
 /// `TypeError` for what is no bytes-like object.
 pub(crate) fn take(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    let bytes = borrow(data)?.ok_or_else(|| {
-        PyTypeError::new_err(format!("a bytes-like object is needed, not {}", type_name(data)))
-    })?;
+    let bytes = borrow(data)?
+        .ok_or_else(|| PyTypeError::new_err(format!("a bytes-like object is needed, not {}", type_name(data))))?;
     // Nobody can change `bytes`.
     Ok(if data.is_exact_instance_of::<PyBytes>() { bytes } else { Bytes::copy_from_slice(&bytes) })
 }
@@ -59,7 +58,12 @@ impl NewBytes {
     }
 
     fn empty(py: Python<'_>) -> Self {
-        Self { object: PyBytes::new(py, &[]).unbind(), start: std::ptr::NonNull::dangling().as_ptr(), len: 0, filled: 0 }
+        Self {
+            object: PyBytes::new(py, &[]).unbind(),
+            start: std::ptr::NonNull::dangling().as_ptr(),
+            len: 0,
+            filled: 0,
+        }
     }
 
     #[allow(unsafe_code)]
@@ -67,7 +71,8 @@ impl NewBytes {
         let size = ffi::Py_ssize_t::try_from(len)?;
         // SAFETY: with a null pointer, Python makes an object whose bytes are for the caller to fill, or answers null with
         // an exception set. They stay where they are while the object lives.
-        let object = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)) }?;
+        let object =
+            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), size)) }?;
         let start = unsafe { ffi::PyBytes_AsString(object.as_ptr()) };
         Ok(Self { object: object.cast_into::<PyBytes>()?.unbind(), start: start.cast(), len, filled: 0 })
     }
@@ -76,17 +81,6 @@ impl NewBytes {
     pub(crate) fn into_object(self) -> Py<PyBytes> {
         assert_eq!(self.filled, self.len, "an object of bytes is full before Python sees it");
         self.object
-    }
-
-    /// As much of it as was filled.
-    pub(crate) fn into_filled(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if self.filled == self.len {
-            return Ok(self.object.into_any());
-        }
-        #[allow(unsafe_code)]
-        // SAFETY: so many bytes have been written.
-        let filled = unsafe { std::slice::from_raw_parts(self.start, self.filled) };
-        Ok(PyBytes::new(py, filled).into_any().unbind())
     }
 }
 

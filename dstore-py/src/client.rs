@@ -241,6 +241,16 @@ impl Client {
         slf.py().import("dstore._files")?.call_method("open_file", (slf, path, mode, buffering), options)
     }
 
+    #[pyo3(signature = (path, mode = "rb", **options))]
+    fn open_async<'py>(
+        slf: &Bound<'py, Self>,
+        path: &str,
+        mode: &str,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("dstore._files")?.call_method("open_file_async", (slf, path, mode), options)
+    }
+
     #[pyo3(signature = (path, *, start = 0, length = None, end = None, progress = None, on_warning = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn get(

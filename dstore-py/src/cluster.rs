@@ -73,7 +73,12 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::with`].
-    fn later<T: Send, F>(&self, py: Python<'_>, index: Option<usize>, work: F) -> PyResult<impl Future<Output = Result<T>> + Send + use<T, F>>
+    fn later<T: Send, F>(
+        &self,
+        py: Python<'_>,
+        index: Option<usize>,
+        work: F,
+    ) -> PyResult<impl Future<Output = Result<T>> + Send + use<T, F>>
     where
         F: for<'a> FnOnce(&'a mut testing::Cluster) -> dstore::rt::BoxFuture<'a, Result<T>> + Send,
     {
@@ -261,11 +266,7 @@ impl Cluster {
         Ok(this.running.clone().start(this.nodes, slf.clone().into_any().unbind()))
     }
 
-    fn adding(
-        &self,
-        py: Python<'_>,
-        capacity: u64,
-    ) -> PyResult<impl Future<Output = Result<u64>> + Send + use<>> {
+    fn adding(&self, py: Python<'_>, capacity: u64) -> PyResult<impl Future<Output = Result<u64>> + Send + use<>> {
         self.later(py, None, move |cluster| Box::pin(async move { Ok(cluster.add_node(capacity).await? as u64) }))
     }
 

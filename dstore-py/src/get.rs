@@ -45,7 +45,10 @@ impl Get {
     }
 
     fn batches(&self) -> ByteBatches {
-        ByteBatches { stream: Arc::new(Mutex::new(Some(Stream::Waiting(self.get.clone())))), report: self.report.clone() }
+        ByteBatches {
+            stream: Arc::new(Mutex::new(Some(Stream::Waiting(self.get.clone())))),
+            report: self.report.clone(),
+        }
     }
 }
 

@@ -50,9 +50,8 @@ impl Owner {
     #[classmethod]
     fn parse(class: &Bound<'_, PyType>, text: String) -> PyResult<Self> {
         let text = Zeroizing::new(text);
-        let owner = dstore::Owner::parse(&text).ok_or_else(|| Error::Config {
-            what: "not a private key: 64 hex digits, with or without 0x".to_owned(),
-        });
+        let owner = dstore::Owner::parse(&text)
+            .ok_or_else(|| Error::Config { what: "not a private key: 64 hex digits, with or without 0x".to_owned() });
         error::raised(class.py(), owner).map(Self::from)
     }
 

@@ -55,11 +55,7 @@ pub(crate) fn block_with<T: ToPy>(
     }
 }
 
-async fn drive<T>(
-    future: impl Future<Output = Result<T>> + Send,
-    report: &Report,
-    heeds_signals: bool,
-) -> End<T> {
+async fn drive<T>(future: impl Future<Output = Result<T>> + Send, report: &Report, heeds_signals: bool) -> End<T> {
     let told = async {
         loop {
             report.changed().await;

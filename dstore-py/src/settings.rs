@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dstore::ClientBuilder;
 use dstore::config::{self, Config, Key, Variables};
 use dstore::journal::DiskJournal;
 use dstore::ledger::Ledger;
 use dstore::rt::Rt;
-use dstore::ClientBuilder;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

@@ -9,13 +9,13 @@ use dstore::proto::NodeInfo;
 use dstore::registry::RegisteredNode;
 use dstore::rt::Timestamp;
 use dstore::{
-    Committed, FileVersion, Head, Network, NodeStatus, Progress, RecoveredFile, RecoveredLedger, Recovery, RecoveryNode,
-    ShardCheck, ShardHome, Warning,
+    Committed, FileVersion, Head, Network, NodeStatus, Progress, RecoveredFile, RecoveredLedger, Recovery,
+    RecoveryNode, ShardCheck, ShardHome, Warning,
 };
+use pyo3::IntoPyObjectExt;
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use pyo3::IntoPyObjectExt;
 
 use crate::buffer::NewBytes;
 use crate::scheme::Scheme;
@@ -186,7 +186,11 @@ impl ToPy for RegisteredNode {
         let address = self.endpoints.into_iter().next().unwrap_or_default();
         let state = self.state.as_str();
         let last_seen = moment(py, self.last_seen)?;
-        dataclass(py, "NodeStatus", (self.id.to_string(), address, state, self.capacity, self.free, self.zone, last_seen))
+        dataclass(
+            py,
+            "NodeStatus",
+            (self.id.to_string(), address, state, self.capacity, self.free, self.zone, last_seen),
+        )
     }
 }
 
@@ -244,11 +248,14 @@ impl ToPy for Preview {
 
 impl ToPy for ContractInfo {
     fn to_py(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let providers: Vec<(String, Option<u64>, Option<String>)> =
-            self.providers.into_iter().map(|(host, head)| match head {
+        let providers: Vec<(String, Option<u64>, Option<String>)> = self
+            .providers
+            .into_iter()
+            .map(|(host, head)| match head {
                 Ok(block) => (host, Some(block), None),
                 Err(problem) => (host, None, Some(problem)),
-            }).collect();
+            })
+            .collect();
         let fields = (
             format!("0x{}", self.contract),
             self.chain_id,
@@ -292,7 +299,11 @@ impl ToPy for RecoveryNode {
 impl ToPy for RecoveredFile {
     fn to_py(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (readable, lost) = (self.is_readable(), self.is_lost());
-        dataclass(py, "RecoveredFile", (self.head.to_py(py)?, self.shards.to_py(py)?, self.may_be_older, readable, lost))
+        dataclass(
+            py,
+            "RecoveredFile",
+            (self.head.to_py(py)?, self.shards.to_py(py)?, self.may_be_older, readable, lost),
+        )
     }
 }
 

@@ -202,6 +202,11 @@ impl RawWriter {
         run::spawn_with(py, &self.report, self.finishing())
     }
 
+    /// As `discard`, without waiting.
+    fn abandon(&self) {
+        self.put.abort();
+    }
+
     fn discard(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block(py, self.discarding())
     }

@@ -1,0 +1,215 @@
+"""Files as Python knows them: `io.RawIOBase` over the extension's readers and writers."""
+
+import io
+import warnings
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dstore._dstore import RawReader, RawWriter
+from dstore._values import Committed, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from typing_extensions import Buffer
+
+    from dstore._dstore import Client
+
+
+#: Bytes that a buffered reader asks for: a segment of a file, which is fetched as one.
+BUFFER = 65_520
+
+
+class Reader(io.RawIOBase):
+    """A file, or a range of one, that can be read from any position.
+
+    It reads the version that was current when it was opened, to its end: when the file is replaced meanwhile and the old
+    shards are gone, reads raise `Superseded`. Not to be used by several threads at once: open several.
+    """
+
+    def __init__(self, raw: RawReader) -> None:
+        self._raw = raw
+
+    @property
+    def head(self) -> Head:
+        """The file that is read."""
+        return self._raw.head
+
+    @property
+    def size(self) -> int:
+        """Bytes that can be read: those of the file, or of the range that was asked for."""
+        return self._raw.size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next `size` bytes, fewer at the end only; all that are left when it is negative or None."""
+        self._check_open()
+        return self._raw.read(None if size is None or size < 0 else size)
+
+    async def read_async(self, size: int | None = -1, /) -> bytes:
+        """`read`, for asyncio."""
+        self._check_open()
+        return await self._raw.read_async(None if size is None or size < 0 else size)
+
+    def readall(self) -> bytes:
+        """All bytes that are left."""
+        return self.read()
+
+    def readinto(self, buffer: "Buffer", /) -> int:
+        """Fills `buffer` with the next bytes; says how many, which are fewer at the end only."""
+        self._check_open()
+        return self._raw.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Moves to a position, which may be beyond the end; says which. Nothing is fetched."""
+        self._check_open()
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        self._check_open()
+        return self._raw.tell()
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+class Writer(io.RawIOBase):
+    """A file that is stored when this is closed, all of it or nothing.
+
+    At the end of a `with` block it is stored; when that ends with an exception, nothing is. One that is neither closed nor
+    used with `with` stores nothing. Not to be used by several threads at once.
+    """
+
+    def __init__(self, raw: RawWriter) -> None:
+        self._raw = raw
+        self._position = 0
+        self.committed: Committed | None = None
+        """What was stored, once it is closed."""
+
+    def write(self, data: "Buffer", /) -> int:
+        """Takes all of `data`, and says how many bytes that is. Waits when nodes are slower than the caller."""
+        self._check_open()
+        count = self._raw.write(data)
+        self._position += count
+        return count
+
+    async def write_async(self, data: "Buffer", /) -> int:
+        """`write`, for asyncio."""
+        self._check_open()
+        count = await self._raw.write_async(data)
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        """Stores the file. Raises what a put raises, and then nothing is stored."""
+        if self.closed:
+            return
+        try:
+            self.committed = self._raw.finish()
+        finally:
+            super().close()
+
+    async def close_async(self) -> Committed | None:
+        """`close`, for asyncio. Says what was stored."""
+        if not self.closed:
+            try:
+                self.committed = await self._raw.finish_async()
+            finally:
+                super().close()
+        return self.committed
+
+    def discard(self) -> None:
+        """Stores nothing."""
+        if not self.closed:
+            super().close()
+            self._raw.discard()
+
+    async def discard_async(self) -> None:
+        """`discard`, for asyncio."""
+        if not self.closed:
+            super().close()
+            await self._raw.discard_async()
+
+    def tell(self) -> int:
+        """Bytes that were written."""
+        self._check_open()
+        return self._position
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close_async()
+        else:
+            await self.discard_async()
+
+    def __del__(self) -> None:
+        # Not what io does, which is to close it: nobody said that this is the whole file.
+        if not self.closed:
+            super().close()
+            self._raw.abandon()
+            warnings.warn(f"{self!r} was never closed: nothing was stored", ResourceWarning, source=self, stacklevel=2)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+def open_file(client: "Client", path: str, mode: str, buffering: int, **options: Any) -> "io.BufferedReader | Reader | Writer":
+    """`Client.open`."""
+    if mode == "rb":
+        reader = client.get(path, **options).reader()
+        size = BUFFER if buffering < 0 else buffering
+        return io.BufferedReader(reader, size) if size > 0 else reader
+    return _writer(client, path, mode, options)
+
+
+async def open_file_async(client: "Client", path: str, mode: str, **options: Any) -> "Reader | Writer":
+    """`Client.open_async`."""
+    if mode == "rb":
+        return await client.get(path, **options).reader_async()
+    return _writer(client, path, mode, options)
+
+
+def _writer(client: "Client", path: str, mode: str, options: Any) -> Writer:
+    if mode == "xb":
+        options["mode"] = "create"
+    elif mode != "wb":
+        raise ValueError(f"mode must be 'rb', 'wb' or 'xb', not {mode!r}; for text, use io.TextIOWrapper over it")
+    return Writer(client._writer(path, **options))
+
+
+async def reader_async(raw: "Awaitable[RawReader]") -> Reader:
+    """A reader once it is open. The extension calls this."""
+    return Reader(await raw)

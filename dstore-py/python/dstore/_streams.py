@@ -1,0 +1,64 @@
+"""Iterators, for both kinds of loops, over what the extension gives in batches."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+from dstore._values import Head
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Raw(Protocol[T_co]):
+    """Gives some items at a time; none at the end."""
+
+    def next_batch(self) -> list[T_co]: ...  # type: ignore[misc]
+
+    def next_batch_async(self) -> Awaitable[list[T_co]]: ...
+
+
+class Batches(Generic[T]):
+    """An iterator in `for` and in `async for`. It can be gone through once."""
+
+    def __init__(self, raw: _Raw[T]) -> None:
+        self._raw = raw
+        self._ready: deque[T] = deque()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if not self._ready:
+            self._ready.extend(self._raw.next_batch())
+        if not self._ready:
+            raise StopIteration
+        return self._ready.popleft()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if not self._ready:
+            self._ready.extend(await self._raw.next_batch_async())
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.popleft()
+
+
+class Listing(Batches[Head]):
+    """Files of an owner, in no order: iterate over it once, with `for` or `async for`."""
+
+
+class ByteStream(Batches[memoryview]):
+    """The bytes of a file in order, as read-only memoryviews of up to 64 KiB: none of them is a copy."""
+
+    def __init__(self, raw: _Raw[memoryview], opened: tuple[Head, int]) -> None:
+        super().__init__(raw)
+        self.head, self.size = opened
+        """The file that is read, and how many bytes of it come."""
+
+
+async def opened_async(raw: _Raw[memoryview], opened: Awaitable[tuple[Head, int]]) -> ByteStream:
+    """A stream once it is open. The extension calls this."""
+    return ByteStream(raw, await opened)

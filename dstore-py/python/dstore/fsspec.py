@@ -1,0 +1,1 @@
+"""dstore as a file system of fsspec: `dstore://`."""
