@@ -130,7 +130,11 @@ impl Client {
         let py = class.py();
         let env = match env {
             Some(env) => env,
-            None => py.import("os")?.getattr("environ")?.call_method0("copy")?.extract()?,
+            // As for the command line, variables that are not Unicode are none of ours.
+            None => {
+                let environ = py.import("os")?.getattr("environ")?.call_method0("copy")?.cast_into::<PyDict>()?;
+                environ.iter().filter_map(|(name, value)| Some((name.extract().ok()?, value.extract().ok()?))).collect()
+            }
         };
         Self::connect(py, settings::from_env(py, dir, env_file, env, settings)?)
     }
@@ -252,7 +256,6 @@ impl Client {
     }
 
     #[pyo3(signature = (path, *, start = 0, length = None, end = None, progress = None, on_warning = None))]
-    #[expect(clippy::too_many_arguments, reason = "keywords of Python")]
     fn get(
         &self,
         path: &str,
