@@ -52,7 +52,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dstore-bench-") as temporary:
         folder, source = Path(temporary) / "network", Path(temporary) / "source"
-        source.write_bytes(b"\x07" * (arguments.mib << 20))
+        # Piece by piece: a child's memory counts from that of its parent on.
+        with source.open("wb") as file:
+            for _ in range(arguments.mib):
+                file.write(b"\x07" * (1 << 20))
         network = subprocess.Popen([arguments.cli, "dev", "--dir", folder], stdout=subprocess.PIPE, text=True)
         try:
             assert network.stdout is not None
