@@ -20,7 +20,9 @@ class DstoreError(Exception):
     """Whether the same call can succeed later."""
     _errno: ClassVar[int | None] = None
 
-    def __init__(self, message: str, /, *, code: str | None = None, retryable: bool | None = None, **details: Any) -> None:
+    def __init__(
+        self, message: str, /, *, code: str | None = None, retryable: bool | None = None, **details: Any
+    ) -> None:
         super().__init__(message)
         self.message = message
         if code is not None:
@@ -31,10 +33,7 @@ class DstoreError(Exception):
         for name, value in details.items():
             setattr(self, name, value)
         if isinstance(self, OSError):
-            number = details.get("errno") or self._errno
-            self.errno = number
-            self.strerror = os.strerror(number) if number is not None else None
-            self.filename = details.get("path")
+            _describe(self, details.get("errno") or self._errno, details.get("path"))
 
     def __str__(self) -> str:
         return self.message
@@ -42,6 +41,12 @@ class DstoreError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"__notes__": self.__notes__} if hasattr(self, "__notes__") else {}
         return _again, (type(self), self.message, self.code, self.retryable, self._details), state
+
+
+def _describe(error: OSError, number: int | None, path: str | None) -> None:
+    error.errno = number
+    error.strerror = os.strerror(number) if number is not None else None
+    error.filename = path
 
 
 def _again(kind: type[DstoreError], message: str, code: str, retryable: bool, details: dict[str, Any]) -> DstoreError:

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -186,7 +185,9 @@ class Writer(io.RawIOBase):
             raise ValueError("I/O operation on closed file")
 
 
-def open_file(client: "Client", path: str, mode: str, buffering: int, **options: Any) -> "io.BufferedReader | Reader | Writer":
+def open_file(
+    client: "Client", path: str, mode: str, buffering: int, **options: Any
+) -> "io.BufferedReader | Reader | Writer":
     """`Client.open`."""
     if mode == "rb":
         reader = client.get(path, **options).reader()

@@ -7,15 +7,14 @@ from typing import Generic, Protocol, TypeVar
 from dstore._values import Head
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-class _Raw(Protocol[T_co]):
+class _Raw(Protocol[T]):
     """Gives some items at a time; none at the end."""
 
-    def next_batch(self) -> list[T_co]: ...  # type: ignore[misc]
+    def next_batch(self) -> list[T]: ...
 
-    def next_batch_async(self) -> Awaitable[list[T_co]]: ...
+    def next_batch_async(self) -> Awaitable[list[T]]: ...
 
 
 class Batches(Generic[T]):
