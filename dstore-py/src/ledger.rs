@@ -88,6 +88,7 @@ impl MemoryLedger {
         Self { inner: dstore::MemoryLedger::default() }
     }
 
+    /// Which ledger this is: records are sealed for it. 64 hex digits.
     #[getter]
     fn id(&self) -> String {
         self.inner.id().to_string()

@@ -33,7 +33,7 @@ impl From<dstore::Owner> for Owner {
 impl Owner {
     /// A new owner, whose key is written to the file `path`, for this user only.
     ///
-    /// Raises `InternalError` when the file exists; `NotFound`, `PermissionDenied`, `NoSpace` and others for the
+    /// Raises `AlreadyExists` when the file is there; `NotFound`, `PermissionDenied`, `NoSpace` and others for the
     /// file.
     ///
     /// >>> dstore.Owner.create(path / "me.key")
@@ -104,7 +104,7 @@ impl Owner {
 
     /// Writes the key to the file `path`, which must not exist, for this user only.
     ///
-    /// Raises `InternalError` when the file exists; `NotFound`, `PermissionDenied`, `NoSpace` and others for the
+    /// Raises `AlreadyExists` when the file is there; `NotFound`, `PermissionDenied`, `NoSpace` and others for the
     /// file.
     ///
     /// >>> dstore.Owner.generate().save(path / "me.key")

@@ -7,8 +7,8 @@
 ...     client.get("notes/a.txt").bytes()
 b'hello'
 
-`Client` stores and reads files; `StorageNode` and `Registry` serve; `dstore.testing.Cluster` is a whole network in memory.
-Every method that waits has a twin for asyncio whose name ends in `_async`.
+`Client` stores and reads files; `StorageNode` and `Registry` serve; `dstore.testing.Cluster` is a whole network in
+memory. Every method that waits has a twin for asyncio whose name ends in `_async`.
 """
 
 from dstore._dstore import (

@@ -11,7 +11,13 @@ class DstoreError(Exception):
     """A failure of dstore.
 
     `code` is the stable word for its cause, the same as in the command line's JSON; `retryable` says whether the same
-    call can succeed later without a change by the caller. Its causes are notes (`__notes__`).
+    call can succeed later without a change by the caller. Its causes are notes (`__notes__`). It can be pickled.
+
+    >>> try:
+    ...     client.get("missing").bytes()
+    ... except FileNotFoundError as error:
+    ...     error.code, error.retryable, error.path
+    ('not_found', False, 'missing')
     """
 
     code: str = "internal"
@@ -80,7 +86,7 @@ class NotFound(DstoreError, FileNotFoundError):
 
 
 class AlreadyExists(DstoreError, FileExistsError):
-    """A file is there, where none may be."""
+    """A file is there, where none may be. Of a local one, such as a key file, there is no `path` and no `version`."""
 
     code = "already_exists"
     _errno = errno.EEXIST
@@ -262,7 +268,7 @@ class WrongContract(ChainError):
 
 
 class ForkedError(DstoreError, RuntimeError):
-    """dstore was used before a fork, and is used again in the child. Only Python knows this one: its code is `forked`."""
+    """dstore was used before a fork, and is used again in the child. Only Python has this one."""
 
     code = "forked"
 

@@ -67,7 +67,7 @@ class ClientSettings(TypedDict, total=False):
     journal: str | PathLike[str] | None
     """A folder where unfinished work is noted, so that it is gone on with or cleared away. Default: nowhere."""
     resume: bool | None
-    """Whether a put goes on where an earlier one of the same bytes to the same path ended. Default: yes, with a journal."""
+    """Whether a put goes on where an earlier one of the same bytes to its path ended. Default: yes, with a journal."""
     pin: str | Iterable[str] | None
     """Ids of the nodes that alone take new shards. Default: all that the registries list."""
     invite: str | Iterable[str] | None
@@ -75,7 +75,7 @@ class ClientSettings(TypedDict, total=False):
 
 
 class EnvSettings(TypedDict, total=False):
-    """Settings of `Client.from_env`: those of the command line, by the same names, in place of what the environment says."""
+    """Settings of `Client.from_env`: those of the command line by the same names, before what the environment says."""
 
     registry: str | Iterable[str] | None
     """The registries to find nodes through."""
