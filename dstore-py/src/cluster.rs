@@ -14,9 +14,6 @@ use crate::ledger::MemoryLedger;
 use crate::owner::Owner;
 use crate::{args, error, run, settings};
 
-/// Bytes of a node that is added, unless told otherwise: more than a test fills.
-const CAPACITY: u64 = 1 << 40;
-
 /// A whole network in this process and in memory, for tests: a registry and `nodes` storage nodes, which can fail as
 /// you say.
 ///
@@ -265,13 +262,13 @@ impl Cluster {
     ///
     /// >>> network.add_node()
     /// 3
-    #[pyo3(signature = (capacity = CAPACITY))]
+    #[pyo3(signature = (capacity = 1_099_511_627_776))]
     fn add_node(&self, py: Python<'_>, capacity: u64) -> PyResult<Py<PyAny>> {
         run::block(py, self.adding(py, capacity)?)
     }
 
     /// `add_node`, for asyncio.
-    #[pyo3(signature = (capacity = CAPACITY))]
+    #[pyo3(signature = (capacity = 1_099_511_627_776))]
     fn add_node_async(&self, py: Python<'_>, capacity: u64) -> PyResult<Py<PyAny>> {
         run::spawn(py, self.adding(py, capacity)?)
     }

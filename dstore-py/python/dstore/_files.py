@@ -102,8 +102,8 @@ class Writer(io.RawIOBase):
     """A file that is stored when this is closed, all of it or nothing.
 
     `Client.open` makes one with the modes "wb" and "xb". At the end of a `with` block the file is stored; when that
-    ends with an exception, nothing is. One that is neither closed nor used with `with` stores nothing, and warns. Writes and
-    closing raise what `Client.put` does; after that nothing is stored. Not to be used by several threads at once.
+    ends with an exception, nothing is. One that is neither closed nor used with `with` stores nothing and warns. Writes
+    and closing raise what `Client.put` does; after that nothing is stored. Not to be used by several threads at once.
 
     >>> with client.open("notes/a.txt", "xb") as file:
     ...     file.write(b"hello")
