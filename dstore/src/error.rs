@@ -135,7 +135,8 @@ pub enum Error {
         /// What is wrong, and what to do.
         what: String,
     },
-    /// This machine's file or stream failed.
+    /// This machine's file or stream failed. One that cannot be what it was named for, such as a folder in place of a file
+    /// or a name that is too long, has the code of a wrong setting: `config`.
     #[error("{what}: {}", source.kind())]
     Io {
         /// What was being done, with the file's name.
@@ -322,7 +323,12 @@ impl Error {
                 io::ErrorKind::NotFound => Code::NotFound,
                 io::ErrorKind::PermissionDenied => Code::PermissionDenied,
                 io::ErrorKind::StorageFull => Code::NoSpace,
-                io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Code::Config,
+                io::ErrorKind::AddrInUse
+                | io::ErrorKind::AddrNotAvailable
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::InvalidFilename => Code::Config,
                 _ => Code::Internal,
             },
             Self::Chain { problem, .. } => match problem {
@@ -372,6 +378,22 @@ impl From<Error> for io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_this_machine_that_cannot_be_what_it_was_named_for_is_a_matter_of_configuration() {
+        for (kind, code) in [
+            (io::ErrorKind::IsADirectory, "config"),
+            (io::ErrorKind::NotADirectory, "config"),
+            (io::ErrorKind::InvalidInput, "config"),
+            (io::ErrorKind::InvalidFilename, "config"),
+            (io::ErrorKind::AddrInUse, "config"),
+            (io::ErrorKind::NotFound, "not_found"),
+            (io::ErrorKind::StorageFull, "no_space"),
+            (io::ErrorKind::BrokenPipe, "internal"),
+        ] {
+            assert_eq!(Error::io("cannot read x", kind.into()).code(), code, "{kind}");
+        }
+    }
 
     #[test]
     fn a_cause_is_named_once_after_all_that_it_struck() {

@@ -93,6 +93,10 @@ fn unknown_settings_are_refused_with_a_suggestion() {
     fs::write(home.path().join("c.toml"), b"registry = \"\xff\"\n").expect("written");
     assert_eq!(run(home.path(), ["ls", "--config", "c.toml", "--json"]).with(8).error()["code"], "config");
     run(home.path(), ["ls", "--env-file", "nowhere.env"]).with(8);
+    for folder in [&["--config", "."][..], &["--env-file", "."], &["--dir", "c.toml"]] {
+        let error = run(home.path(), [&["ls", "--json"], folder].concat()).with(8).error();
+        assert_eq!(error["code"], "config", "{error}");
+    }
     let misspelt = command(home.path()).args(["config", "show"]).env("DSTORE_REGSITRY", "x").output().expect("it runs");
     assert!(String::from_utf8_lossy(&misspelt.stderr).contains("did you mean DSTORE_REGISTRY?"));
 }

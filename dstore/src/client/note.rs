@@ -153,7 +153,10 @@ impl Notes {
     /// Adds a note; when this returns, it survives the end of the process.
     pub(super) async fn add(&mut self, note: &Note) -> Result<()> {
         let sealed = seal(&self.key, &context(self.log.id(), self.count), &encode(note));
-        self.log.append(sealed).await.map_err(failed)?;
+        self.log.append(sealed).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidInput => Error::Internal { what: "a note is longer than a journal takes" },
+            _ => failed(error),
+        })?;
         self.count += 1;
         Ok(())
     }

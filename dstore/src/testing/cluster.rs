@@ -23,6 +23,7 @@ use crate::registry::{Registry, RegistryHandle};
 use crate::rt::Rt;
 use crate::store::{MemoryStore, ShardState, ShardStore};
 
+use super::faults::{BrokenLedger, Defect};
 use super::memory_net::{HostEnv, MemoryNet};
 
 /// Bytes that each node of a cluster takes, if nothing else is said.
@@ -38,6 +39,8 @@ pub struct Cluster {
     address: RegistryAddr,
     nodes: Vec<Member>,
     ledger: MemoryLedger,
+    /// The same, as clients have it.
+    reached: BrokenLedger<MemoryLedger>,
     owner: Owner,
 }
 
@@ -72,6 +75,7 @@ impl Cluster {
             registry: Some(registry),
             address,
             nodes: vec![],
+            reached: BrokenLedger::with(ledger.clone(), None),
             ledger,
             owner,
         };
@@ -108,7 +112,7 @@ impl Cluster {
             .rt(Rt::new(self.net.host()))
             .registry(self.address.clone())
             .owner(self.owner.clone())
-            .ledger(self.ledger.clone())
+            .ledger(self.reached.clone())
     }
 
     /// The registry's address.
@@ -117,7 +121,13 @@ impl Cluster {
         &self.address
     }
 
-    /// The ledger that the cluster's clients share.
+    /// From now on the ledger has this defect for clients of [`Cluster::client`] and [`Cluster::client_builder`], also for
+    /// those that are there already; with none it works again.
+    pub fn ledger_fault(&self, defect: Option<Defect>) {
+        self.reached.set_defect(defect);
+    }
+
+    /// The ledger that the cluster's clients share, without the fault that it may have for them.
     #[must_use]
     pub fn ledger(&self) -> &MemoryLedger {
         &self.ledger

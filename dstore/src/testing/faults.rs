@@ -1,11 +1,12 @@
 //! Faults as wrappers of a port.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::id::{CopyId, FileId, LedgerId, NoiseKey, OwnerId, PathSalt, ShardId, ShardRoot};
-use crate::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written};
+use super::hooked_ledger::{HookedLedger, LedgerHooks, LedgerWrite};
+use crate::id::{CopyId, NoiseKey, ShardId, ShardRoot};
+use crate::ledger::{Ledger, LedgerError, Written};
 use crate::merkle::BlockRange;
 use crate::rt::{BoxFuture, Timestamp};
 use crate::store::{
@@ -13,112 +14,101 @@ use crate::store::{
     StoredShard, Usage,
 };
 
-/// A ledger that reads as usual, and whose writes fail.
-#[derive(Debug)]
-pub struct BrokenLedger<L> {
-    ledger: L,
-    defect: Defect,
-    /// Whether it reads no more either.
-    gone: AtomicBool,
-}
-
+/// What a ledger can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Defect {
+pub enum Defect {
+    /// Every write is refused, as by a chain that is down. Reads are answered.
     Refuses,
+    /// No write arrives, and none is answered. Reads are.
     Loses,
+    /// A write takes effect and is not answered, and from then on nothing is.
     IsMute,
 }
 
+/// A ledger with a [`Defect`], while it is told to have one. Clones share it.
+pub type BrokenLedger<L> = HookedLedger<L, LedgerFault>;
+
+/// The defect that clones of a [`BrokenLedger`] share.
+#[derive(Debug, Clone, Default)]
+pub struct LedgerFault(Arc<Mutex<Fault>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Fault {
+    defect: Option<Defect>,
+    /// Whether it answers no reads either.
+    gone: bool,
+}
+
 impl<L: Ledger> BrokenLedger<L> {
-    /// Every write is refused, as by a chain that is down.
+    /// With [`Defect::Refuses`].
     #[must_use]
     pub fn new(ledger: L) -> Self {
-        Self { ledger, defect: Defect::Refuses, gone: AtomicBool::new(false) }
+        Self::with(ledger, Some(Defect::Refuses))
     }
 
-    /// No write arrives, and none is answered.
+    /// With [`Defect::Loses`].
     #[must_use]
     pub fn silent(ledger: L) -> Self {
-        Self { ledger, defect: Defect::Loses, gone: AtomicBool::new(false) }
+        Self::with(ledger, Some(Defect::Loses))
     }
 
-    /// A write takes effect and is not answered, and from then on nothing is.
+    /// With [`Defect::IsMute`].
     #[must_use]
     pub fn mute(ledger: L) -> Self {
-        Self { ledger, defect: Defect::IsMute, gone: AtomicBool::new(false) }
+        Self::with(ledger, Some(Defect::IsMute))
     }
 
-    async fn fail(&self, write: BoxFuture<'_, Result<Written, LedgerError>>) -> Result<Written, LedgerError> {
-        let unknown = || LedgerError::Unknown { what: "broken for a test".to_owned(), source: None };
-        match self.defect {
-            Defect::Refuses => Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None }),
-            Defect::Loses => Err(unknown()),
-            Defect::IsMute => {
-                self.gone.store(true, Ordering::Relaxed);
-                write.await.and_then(|_| Err(unknown()))
-            }
-        }
+    /// With this defect, or with none for now.
+    #[must_use]
+    pub fn with(ledger: L, defect: Option<Defect>) -> Self {
+        let broken = Self::around(ledger, LedgerFault::default());
+        broken.set_defect(defect);
+        broken
+    }
+
+    /// From now on it has this defect; with none it works again.
+    pub fn set_defect(&self, defect: Option<Defect>) {
+        *self.hooks().lock() = Fault { defect, gone: false };
     }
 }
 
-impl<L: Ledger> Ledger for BrokenLedger<L> {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
+impl LedgerFault {
+    fn lock(&self) -> MutexGuard<'_, Fault> {
+        // It is set as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn broken() -> LedgerError {
+    LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None }
+}
+
+fn unknown() -> LedgerError {
+    LedgerError::Unknown { what: "broken for a test".to_owned(), source: None }
+}
+
+impl LedgerHooks for LedgerFault {
+    fn write<'a>(&'a self, ledger: &'a dyn Ledger, write: LedgerWrite) -> BoxFuture<'a, Result<Written, LedgerError>> {
+        Box::pin(async move {
+            let defect = self.lock().defect;
+            match defect {
+                None => write.make(ledger).await,
+                Some(Defect::Refuses) => Err(broken()),
+                Some(Defect::Loses) => Err(unknown()),
+                Some(Defect::IsMute) => {
+                    self.lock().gone = true;
+                    write.make(ledger).await.and_then(|_| Err(unknown()))
+                }
+            }
+        })
     }
 
-    fn put(
-        &self,
-        owner: OwnerId,
-        salt: PathSalt,
-        expected: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        Box::pin(self.fail(self.ledger.put(owner, salt, expected, record)))
+    fn read(&self) -> Result<(), LedgerError> {
+        if self.lock().gone { Err(broken()) } else { Ok(()) }
     }
 
-    fn rename(
-        &self,
-        owner: OwnerId,
-        from: PathSalt,
-        expected_from: u32,
-        to: PathSalt,
-        expected_to: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        Box::pin(self.fail(self.ledger.rename(owner, from, expected_from, to, expected_to, record)))
-    }
-
-    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        Box::pin(self.fail(self.ledger.remove(owner, salt, expected)))
-    }
-
-    fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Box::pin(async {
-                Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None })
-            });
-        }
-        self.ledger.get(file_id)
-    }
-
-    fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.ledger.history(file_id)
-    }
-
-    fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>> {
-        self.ledger.list(owner, cursor)
-    }
-
-    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
-        self.ledger.settled(written)
-    }
-
-    fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.wait(written, finality)
-    }
-
-    fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        Box::pin(async { Err(LedgerError::Unavailable { what: "broken for a test".to_owned(), source: None }) })
+    fn health(&self) -> Result<(), LedgerError> {
+        if self.lock().defect.is_some() { Err(broken()) } else { Ok(()) }
     }
 }
 

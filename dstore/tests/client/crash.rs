@@ -5,13 +5,13 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use dstore::id::{FileId, LedgerId, OwnerId, PathSalt, ShardId};
+use dstore::id::ShardId;
 use dstore::journal::{DiskJournal, Journal, Log, LogId, Tag};
-use dstore::ledger::{Entry, Finality, Ledger, LedgerError, Page, Written, file_id};
+use dstore::ledger::{Ledger, LedgerError, Written, file_id};
 use dstore::rt::{BoxFuture, Rt};
 use dstore::store::{MemoryStore, ShardState, ShardStore};
+use dstore::testing::{HookedLedger, LedgerHooks, LedgerWrite};
 use dstore::{Client, FilePath, LocalLedger, NodeHandle, Owner, Registry, RegistryAddr, RegistryHandle, StorageNode};
 use futures_lite::future::block_on;
 
@@ -85,82 +85,23 @@ impl Log for DeadlyLog {
 
 /// A ledger in whose write the process ends, before or after it takes effect.
 #[derive(Debug)]
-struct DeadlyLedger {
-    ledger: LocalLedger,
+struct DeadlyWrite {
     before: bool,
     after: bool,
 }
 
-impl Ledger for DeadlyLedger {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
-    }
-
-    fn put(
-        &self,
-        owner: OwnerId,
-        salt: PathSalt,
-        expected: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
+impl LedgerHooks for DeadlyWrite {
+    fn write<'a>(&'a self, ledger: &'a dyn Ledger, write: LedgerWrite) -> BoxFuture<'a, Result<Written, LedgerError>> {
         Box::pin(async move {
             if self.before {
                 std::process::abort();
             }
-            let written = self.ledger.put(owner, salt, expected, record).await;
+            let written = write.make(ledger).await;
             if self.after {
                 std::process::abort();
             }
             written
         })
-    }
-
-    fn rename(
-        &self,
-        owner: OwnerId,
-        from: PathSalt,
-        expected_from: u32,
-        to: PathSalt,
-        expected_to: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        self.ledger.rename(owner, from, expected_from, to, expected_to, record)
-    }
-
-    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        self.ledger.remove(owner, salt, expected)
-    }
-
-    fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
-        self.ledger.get(file_id)
-    }
-
-    fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.ledger.history(file_id)
-    }
-
-    fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>> {
-        self.ledger.list(owner, cursor)
-    }
-
-    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
-        self.ledger.settled(written)
-    }
-
-    fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.wait(written, finality)
-    }
-
-    fn is_final_at_once(&self) -> bool {
-        self.ledger.is_final_at_once()
-    }
-
-    fn decides_within(&self) -> Option<Duration> {
-        self.ledger.decides_within()
-    }
-
-    fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.health()
     }
 }
 
@@ -187,12 +128,12 @@ fn client(dir: &Path, registry: RegistryAddr, death: Death) -> dstore::ClientBui
         _ => (0, false),
     };
     let ledger = LocalLedger::open(dir.join("ledger.db")).expect("a ledger");
-    let (dies_before, dies_after) = (death == Death::BeforeLedger, death == Death::AfterLedger);
+    let dies = DeadlyWrite { before: death == Death::BeforeLedger, after: death == Death::AfterLedger };
     let journal = DiskJournal::new(dir.join("journal"), Rt::default());
     Client::builder()
         .registry(registry)
         .owner(Owner::parse(KEY).expect("a key"))
-        .ledger(DeadlyLedger { ledger, before: dies_before, after: dies_after })
+        .ledger(HookedLedger::around(ledger, dies))
         .journal(Deadly { journal, notes: Arc::default(), at, before })
 }
 

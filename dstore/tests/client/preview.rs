@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use dstore::id::{FileId, LedgerId, OwnerId, PathSalt};
-use dstore::ledger::{Coming, Cost, Entry, Finality, Ledger, LedgerError, MemoryLedger, Page, Written};
+use dstore::ledger::{Coming, Cost, Ledger, LedgerError, MemoryLedger, Written};
 use dstore::rt::BoxFuture;
-use dstore::testing::Cluster;
+use dstore::testing::{Cluster, HookedLedger, LedgerHooks, LedgerWrite};
 use dstore::{Client, PutMode, Source};
 use futures_lite::future::{self, block_on};
 
@@ -18,12 +17,13 @@ struct OnTheirWay(Arc<()>);
 /// A ledger that has a price, and that waits until every put that is on its way has arrived.
 #[derive(Debug, Clone, Default)]
 struct Batching {
-    ledger: MemoryLedger,
     coming: Arc<OnTheirWay>,
     arrived: Arc<Mutex<usize>>,
     /// How many there were each time that all had arrived.
     batches: Arc<Mutex<Vec<usize>>>,
 }
+
+type BatchingLedger = HookedLedger<MemoryLedger, Batching>;
 
 impl Batching {
     fn coming_now(&self) -> usize {
@@ -31,91 +31,40 @@ impl Batching {
     }
 }
 
-impl Ledger for Batching {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
-    }
-
-    fn put(
-        &self,
-        owner: OwnerId,
-        salt: PathSalt,
-        expected: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
+impl LedgerHooks for Batching {
+    fn write<'a>(&'a self, ledger: &'a dyn Ledger, write: LedgerWrite) -> BoxFuture<'a, Result<Written, LedgerError>> {
         Box::pin(async move {
             *self.arrived.lock().expect("fine") += 1;
             while *self.arrived.lock().expect("fine") < self.coming_now() {
                 future::yield_now().await;
             }
             self.batches.lock().expect("fine").push(self.coming_now());
-            self.ledger.put(owner, salt, expected, record).await
+            write.make(ledger).await
         })
     }
 
-    fn rename(
-        &self,
-        owner: OwnerId,
-        from: PathSalt,
-        expected_from: u32,
-        to: PathSalt,
-        expected_to: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        self.ledger.rename(owner, from, expected_from, to, expected_to, record)
+    fn coming(&self) -> Option<Coming> {
+        Some(Coming::new(&self.coming.0))
     }
 
-    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        self.ledger.remove(owner, salt, expected)
-    }
-
-    fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
-        self.ledger.get(file_id)
-    }
-
-    fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.ledger.history(file_id)
-    }
-
-    fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>> {
-        self.ledger.list(owner, cursor)
-    }
-
-    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
-        self.ledger.settled(written)
-    }
-
-    fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.wait(written, finality)
-    }
-
-    fn coming(&self) -> Coming {
-        Coming::new(&self.coming.0)
-    }
-
-    fn cost(
-        &self,
-        _: OwnerId,
-        _: PathSalt,
-        expected: u32,
-        len: usize,
-    ) -> BoxFuture<'_, Result<Option<Cost>, LedgerError>> {
-        Box::pin(async move { Ok(Some(Cost::new(len as u64, 7, u128::from(expected)))) })
-    }
-
-    fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.health()
+    fn cost(&self, expected: u32, len: usize) -> Option<Cost> {
+        Some(Cost::new(len as u64, 7, u128::from(expected)))
     }
 }
 
-async fn client_of(cluster: &Cluster, ledger: &Batching) -> Client {
+async fn start(nodes: usize) -> (Cluster, BatchingLedger) {
+    let cluster = Cluster::start(nodes).await.expect("a cluster");
+    (cluster, HookedLedger::around(MemoryLedger::default(), Batching::default()))
+}
+
+async fn client_of(cluster: &Cluster, ledger: &BatchingLedger) -> Client {
     cluster.client_builder().ledger(ledger.clone()).connect().await.expect("a client")
 }
 
 #[test]
 fn a_preview_tells_what_the_put_then_stores_and_stores_nothing() {
     block_on(async {
-        let (cluster, ledger) = (Cluster::start(4).await.expect("a cluster"), Batching::default());
+        let (cluster, ledger) = start(4).await;
         let client = client_of(&cluster, &ledger).await;
         for len in [0, 5_000, 1_000_000] {
             let content = noise(len);
@@ -171,7 +120,7 @@ fn a_preview_fails_as_the_put_would() {
 #[test]
 fn a_ledger_knows_of_puts_that_are_on_their_way_until_their_records_are_written() {
     block_on(async {
-        let (cluster, ledger) = (Cluster::start(3).await.expect("a cluster"), Batching::default());
+        let (cluster, ledger) = start(3).await;
         let client = client_of(&cluster, &ledger).await;
         // More than upload at once.
         let puts = (0..8).map(|number| {
@@ -180,10 +129,10 @@ fn a_ledger_knows_of_puts_that_are_on_their_way_until_their_records_are_written(
         });
         let stored = futures_util::future::join_all(puts).await;
         assert!(stored.iter().all(Result::is_ok), "{stored:?}");
-        assert_eq!(ledger.batches.lock().expect("fine")[0], 8, "the first one waits for all");
+        assert_eq!(ledger.hooks().batches.lock().expect("fine")[0], 8, "the first one waits for all");
         client.put("bad\0path", &b""[..]).await.expect_err("no path");
         client.close().await;
-        assert_eq!(ledger.coming_now(), 0);
+        assert_eq!(ledger.hooks().coming_now(), 0);
         let owner = cluster.client().await.expect("a client").owner();
         assert_eq!(ledger.list(owner, None).await.expect("listed").entries.len(), 8);
     });

@@ -68,13 +68,20 @@ fn a_local_file_goes_in_and_comes_out_and_replaces_only_when_whole() {
 }
 
 #[test]
-fn a_missing_or_unreadable_source_says_which_file() {
+fn a_local_file_that_is_missing_or_cannot_be_one_says_so() {
     block_on(async {
         let (_cluster, client) = cluster_of(3).await;
         let error = client.upload("/nowhere/at/all", "x").await.expect_err("not there");
         assert_eq!(error.code(), "not_found");
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
-        client.upload(std::env::temp_dir(), "x").await.expect_err("a folder is no file");
+        let error = client.upload(std::env::temp_dir(), "x").await.expect_err("a folder is no file");
+        assert_eq!(error.code(), "config");
+        client.put("x", &b"text"[..]).await.expect("stored");
+        let dir = tempfile::tempdir().expect("a folder");
+        for to in [dir.path().to_owned(), dir.path().join("n".repeat(300))] {
+            let error = client.get("x").save(&to).await.expect_err("no place for a file");
+            assert_eq!(error.code(), "config", "{error}");
+        }
     });
 }
 

@@ -3,62 +3,45 @@
 use std::sync::{Arc, Mutex};
 
 use dstore::Client;
-use dstore::id::{FileId, LedgerId, OwnerId, PathSalt};
 use dstore::journal::MemoryJournal;
-use dstore::ledger::{Entry, Finality, Ledger, LedgerError, MemoryLedger, Page, Written};
+use dstore::ledger::{Ledger, LedgerError, MemoryLedger, Written};
 use dstore::rt::BoxFuture;
-use dstore::testing::Cluster;
+use dstore::testing::{Cluster, Defect, HookedLedger, LedgerHooks, LedgerWrite};
 use futures_lite::future::block_on;
 
 use super::noise;
 
-type Write = (OwnerId, PathSalt, u32, Vec<u8>);
-
 /// A ledger that takes so many writes without telling, early or late.
 #[derive(Debug, Clone)]
 struct Late {
-    ledger: MemoryLedger,
     /// Writes that are not answered any more.
     left: Arc<Mutex<usize>>,
     /// Whether those take effect at once, or just before the next one that is answered.
     at_once: bool,
-    held: Arc<Mutex<Vec<Write>>>,
+    held: Arc<Mutex<Vec<LedgerWrite>>>,
     /// Reads that fail.
     blind: Arc<Mutex<usize>>,
 }
 
-impl Late {
-    fn new(ledger: &MemoryLedger, count: usize, at_once: bool) -> Self {
-        Self {
-            ledger: ledger.clone(),
-            left: Arc::new(Mutex::new(count)),
-            at_once,
-            held: Arc::default(),
-            blind: Arc::default(),
-        }
-    }
+type LateLedger = HookedLedger<MemoryLedger, Late>;
 
+fn late_ledger(ledger: &MemoryLedger, count: usize, at_once: bool) -> LateLedger {
+    let left = Arc::new(Mutex::new(count));
+    HookedLedger::around(ledger.clone(), Late { left, at_once, held: Arc::default(), blind: Arc::default() })
+}
+
+impl Late {
     /// What was held back takes effect.
-    async fn arrive(&self) {
+    async fn arrive(&self, ledger: &dyn Ledger) {
         let held = std::mem::take(&mut *self.held.lock().expect("fine"));
-        for (owner, salt, expected, record) in held {
-            drop(self.ledger.put(owner, salt, expected, record).await);
+        for write in held {
+            drop(write.make(ledger).await);
         }
     }
 }
 
-impl Ledger for Late {
-    fn id(&self) -> LedgerId {
-        self.ledger.id()
-    }
-
-    fn put(
-        &self,
-        owner: OwnerId,
-        salt: PathSalt,
-        expected: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
+impl LedgerHooks for Late {
+    fn write<'a>(&'a self, ledger: &'a dyn Ledger, write: LedgerWrite) -> BoxFuture<'a, Result<Written, LedgerError>> {
         Box::pin(async move {
             let answered = {
                 let mut left = self.left.lock().expect("fine");
@@ -67,67 +50,29 @@ impl Ledger for Late {
                 answered
             };
             if answered {
-                self.arrive().await;
-                return self.ledger.put(owner, salt, expected, record).await;
+                self.arrive(ledger).await;
+                return write.make(ledger).await;
             }
-            self.held.lock().expect("fine").push((owner, salt, expected, record));
+            self.held.lock().expect("fine").push(write);
             if self.at_once {
-                self.arrive().await;
+                self.arrive(ledger).await;
                 *self.blind.lock().expect("fine") = 1;
             }
             Err(LedgerError::Unknown { what: "late for a test".to_owned(), source: None })
         })
     }
 
-    fn rename(
-        &self,
-        owner: OwnerId,
-        from: PathSalt,
-        expected_from: u32,
-        to: PathSalt,
-        expected_to: u32,
-        record: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        self.ledger.rename(owner, from, expected_from, to, expected_to, record)
-    }
-
-    fn remove(&self, owner: OwnerId, salt: PathSalt, expected: u32) -> BoxFuture<'_, Result<Written, LedgerError>> {
-        self.ledger.remove(owner, salt, expected)
-    }
-
-    fn get(&self, file_id: FileId) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
+    fn read(&self) -> Result<(), LedgerError> {
         let mut blind = self.blind.lock().expect("fine");
-        if *blind > 0 {
-            *blind -= 1;
-            return Box::pin(async {
-                Err(LedgerError::Unavailable { what: "blind for a test".to_owned(), source: None })
-            });
+        if *blind == 0 {
+            return Ok(());
         }
-        self.ledger.get(file_id)
-    }
-
-    fn history(&self, file_id: FileId) -> BoxFuture<'_, Result<Vec<Entry>, LedgerError>> {
-        self.ledger.history(file_id)
-    }
-
-    fn list(&self, owner: OwnerId, cursor: Option<FileId>) -> BoxFuture<'_, Result<Page, LedgerError>> {
-        self.ledger.list(owner, cursor)
-    }
-
-    fn settled(&self, written: Written) -> BoxFuture<'_, Result<Option<Finality>, LedgerError>> {
-        self.ledger.settled(written)
-    }
-
-    fn wait(&self, written: Written, finality: Finality) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.wait(written, finality)
-    }
-
-    fn health(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.health()
+        *blind -= 1;
+        Err(LedgerError::Unavailable { what: "blind for a test".to_owned(), source: None })
     }
 }
 
-async fn client_of(cluster: &Cluster, journal: &MemoryJournal, ledger: &Late) -> Client {
+async fn client_of(cluster: &Cluster, journal: &MemoryJournal, ledger: &LateLedger) -> Client {
     let builder = cluster.client_builder().journal(journal.clone()).ledger(ledger.clone());
     builder.connect().await.expect("a client")
 }
@@ -136,7 +81,7 @@ async fn client_of(cluster: &Cluster, journal: &MemoryJournal, ledger: &Late) ->
 async fn late(unanswered: usize, len: usize) {
     let cluster = Cluster::start(3).await.expect("a cluster");
     let (journal, content) = (MemoryJournal::default(), noise(len));
-    let ledger = Late::new(cluster.ledger(), unanswered, false);
+    let ledger = late_ledger(cluster.ledger(), unanswered, false);
     for _ in 0..unanswered {
         let client = client_of(&cluster, &journal, &ledger).await;
         let error = client.put("x", &content[..]).await.expect_err("no answer");
@@ -173,14 +118,14 @@ fn a_late_write_keeps_its_shards_when_the_same_put_is_made_again_and_the_ledger_
     block_on(async {
         let cluster = Cluster::start(3).await.expect("a cluster");
         let (journal, content) = (MemoryJournal::default(), noise(300_000));
-        let ledger = Late::new(cluster.ledger(), 1, false);
+        let ledger = late_ledger(cluster.ledger(), 1, false);
         client_of(&cluster, &journal, &ledger).await.put("x", &content[..]).await.expect_err("no answer");
         let down = dstore::testing::BrokenLedger::new(cluster.ledger().clone());
         let client = cluster.client_builder().journal(journal.clone()).ledger(down).connect().await.expect("a client");
         let error = client.put("x", &content[..]).await.expect_err("it is down");
         assert_eq!(error.code(), "unavailable");
         client.close().await;
-        ledger.arrive().await;
+        ledger.hooks().arrive(cluster.ledger()).await;
         assert_eq!(cluster.live_shards().await, 6);
         let reader = cluster.client().await.expect("a client");
         assert!(reader.get("x").bytes().await.expect("read") == content);
@@ -192,7 +137,7 @@ fn a_late_write_keeps_its_shards_when_the_same_put_is_made_again_and_a_node_is_g
     block_on(async {
         let mut cluster = Cluster::start(4).await.expect("a cluster");
         let (journal, content) = (MemoryJournal::default(), noise(300_000));
-        let ledger = Late::new(cluster.ledger(), 1, false);
+        let ledger = late_ledger(cluster.ledger(), 1, false);
         let client = client_of(&cluster, &journal, &ledger).await;
         client.put("x", &content[..]).await.expect_err("no answer");
         client.close().await;
@@ -214,10 +159,10 @@ fn a_put_of_which_nobody_was_told_retires_what_it_replaced_when_it_is_made_again
     block_on(async {
         let cluster = Cluster::start(3).await.expect("a cluster");
         let (journal, content) = (MemoryJournal::default(), noise(300_000));
-        let ledger = Late::new(cluster.ledger(), 0, true);
+        let ledger = late_ledger(cluster.ledger(), 0, true);
         let client = client_of(&cluster, &journal, &ledger).await;
         client.put("x", &noise(5)[..]).await.expect("stored");
-        *ledger.left.lock().expect("fine") = 1;
+        *ledger.hooks().left.lock().expect("fine") = 1;
         let error = client.put("x", &content[..]).await.expect_err("no answer");
         assert_eq!(error.code(), "unknown_outcome");
         let committed = client.put("x", &content[..]).await.expect("it is there");
@@ -250,5 +195,29 @@ fn a_put_goes_on_with_fewer_shards_at_each_node_when_more_losses_are_to_be_toler
         assert_eq!(nodes.len(), 6);
         careful.close().await;
         assert_eq!(cluster.live_shards().await, 6, "what the first one left is gone");
+    });
+}
+
+#[test]
+fn the_ledger_of_a_cluster_fails_as_it_is_told_and_works_again() {
+    block_on(async {
+        let (cluster, client) = super::cluster_of(3).await;
+        client.put("old", &b"text"[..]).await.expect("stored");
+        for (defect, put, head) in [
+            (Defect::Refuses, "unavailable", None),
+            (Defect::Loses, "unknown_outcome", None),
+            (Defect::IsMute, "unknown_outcome", Some("unavailable")),
+        ] {
+            cluster.ledger_fault(Some(defect));
+            let before = client.head("x").await.map_or(0, |head| head.version);
+            let error = client.put("x", &b"one"[..]).await.expect_err("it fails");
+            assert_eq!(error.code(), put, "{defect:?}");
+            assert_eq!(client.head("old").await.err().map(|error| error.code()), head, "{defect:?}");
+            cluster.ledger().health().await.expect("it fails for clients alone");
+            cluster.ledger_fault(None);
+            let taken = u32::from(defect == Defect::IsMute);
+            let stored = client.put("x", &b"two"[..]).await.expect("it works again");
+            assert_eq!(stored.head.version, before + taken + 1, "{defect:?}");
+        }
     });
 }
