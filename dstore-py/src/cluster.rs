@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_lock::Mutex;
+use dstore::testing::Defect;
 use dstore::{Result, testing};
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -93,6 +94,15 @@ impl Cluster {
     }
 }
 
+fn parse_defect(text: &str) -> PyResult<Defect> {
+    match text {
+        "refuse" => Ok(Defect::Refuses),
+        "lose" => Ok(Defect::Loses),
+        "mute" => Ok(Defect::IsMute),
+        _ => Err(PyValueError::new_err(format!("fault must be 'refuse', 'lose', 'mute' or None, not {text:?}"))),
+    }
+}
+
 #[pymethods]
 impl Cluster {
     #[new]
@@ -171,6 +181,12 @@ impl Cluster {
 
     fn kill_registry(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, None, testing::Cluster::kill_registry)
+    }
+
+    #[pyo3(signature = (fault))]
+    fn ledger_fault(&self, py: Python<'_>, fault: Option<&str>) -> PyResult<()> {
+        let defect = fault.map(parse_defect).transpose()?;
+        self.with(py, None, |cluster| cluster.ledger_fault(defect))
     }
 
     #[pyo3(signature = (capacity = CAPACITY))]
