@@ -36,11 +36,12 @@ WITHOUT_TWIN = {
         "seek": "fetches nothing",
         "seekable": "io asks",
         "tell": "fetches nothing",
+        "write": "there is none",
     },
     "Registry": {"nodes": "it knows", "metrics": "it knows"},
     "Scheme": {"parse": "computes"},
     "StorageNode": {"drain": "tells it, without waiting", "invite": "computes", "metrics": "it knows"},
-    "Writer": {"tell": "it knows", "writable": "io asks"},
+    "Writer": {"readinto": "there is none", "tell": "it knows", "writable": "io asks"},
 }
 
 

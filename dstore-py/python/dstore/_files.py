@@ -60,6 +60,10 @@ class Reader(io.RawIOBase):
         self._check_open()
         return self._raw.readinto(buffer)
 
+    def write(self, _: "Buffer", /) -> int:
+        """Raises io.UnsupportedOperation, as a file that was opened to be read does."""
+        raise io.UnsupportedOperation("not writable")
+
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Moves to a position, which may be beyond the end; says which. Nothing is fetched."""
         self._check_open()
@@ -155,6 +159,10 @@ class Writer(io.RawIOBase):
         """True."""
         return True
 
+    def readinto(self, _: "Buffer", /) -> int:
+        """Raises io.UnsupportedOperation, as a file that was opened to be written does; so do all other reads."""
+        raise io.UnsupportedOperation("not readable")
+
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -186,7 +194,9 @@ class Writer(io.RawIOBase):
             raise ValueError("I/O operation on closed file")
 
 
-def open_file(client: "Client", path: str, mode: str, buffering: int, **options: Any) -> "io.BufferedReader | Reader | Writer":
+def open_file(
+    client: "Client", path: str, mode: str, buffering: int, **options: Any
+) -> "io.BufferedReader | Reader | Writer":
     """`Client.open`."""
     if mode == "rb":
         reader = client.get(path, **options).reader()
