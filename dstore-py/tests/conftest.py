@@ -132,6 +132,39 @@ def client(cluster: dstore.testing.Cluster) -> Iterator[dstore.Client]:
         yield client
 
 
+class Servers:
+    """A registry and three nodes, on disk and on this machine's own network."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.registry = stack.enter_context(dstore.Registry())
+        self.nodes = [
+            stack.enter_context(dstore.StorageNode(dir=folder / str(number), registry=self.address, free_floor=0))
+            for number in range(3)
+        ]
+
+    @property
+    def address(self) -> str:
+        return self.registry.address
+
+    def client(self, owner: dstore.Owner, ledger: Any, **settings: Any) -> dstore.Client:
+        """A client of these servers."""
+        return dstore.Client(owner=owner, ledger=ledger, registry=self.address, **settings)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """For tests that need a ledger, an owner or nodes of another kind than a cluster has. Each has an owner of its own."""
+    with contextlib.ExitStack() as stack:
+        yield Servers(tmp_path_factory.mktemp("servers"), stack)
+
+
+def assert_nothing_is_left(call: Call, cluster: dstore.testing.Cluster, client: dstore.Client, path: str = "a") -> None:
+    """No file, and no shard once the client has cleared away what it no longer needs."""
+    assert not call(client.exists, path)
+    call(client.close)
+    assert call(cluster.live_shards) == 0
+
+
 def is_whole_suite(session: pytest.Session) -> bool:
     """Whether nothing was left out when these tests were chosen."""
     collected = {item.path for item in session.items}

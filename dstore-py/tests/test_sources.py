@@ -21,7 +21,7 @@ import dstore
 import dstore.testing
 import numpy
 import pytest
-from conftest import Call, noise
+from conftest import Call, assert_nothing_is_left, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,13 +103,6 @@ def test_a_buffer_with_gaps_is_refused_with_advice(
     with pytest.raises(BufferError, match="contiguous"):
         call(client.put, "a", iter([data]))
     assert_nothing_is_left(call, cluster, client)
-
-
-def assert_nothing_is_left(call: Call, cluster: dstore.testing.Cluster, client: dstore.Client) -> None:
-    """No file, and no shard once the client has cleared away what it no longer needs."""
-    assert not call(client.exists, "a")
-    call(client.close)
-    assert call(cluster.live_shards) == 0
 
 
 class Plain:

@@ -15,7 +15,7 @@ import dstore
 import dstore.testing
 import numpy
 import pytest
-from conftest import Call, noise
+from conftest import Call, assert_nothing_is_left, noise
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -271,13 +271,6 @@ def test_a_writer_stores_the_file_at_the_end_of_a_with_block(call: Call, client:
     with call.within(call.open(client, "empty", "wb")) as writer:
         pass
     assert call(client.get("empty").bytes) == b""
-
-
-def assert_nothing_is_left(call: Call, cluster: dstore.testing.Cluster, client: dstore.Client) -> None:
-    """No file, and no shard once the client has cleared away what it no longer needs."""
-    assert not call(client.exists, "a")
-    call(client.close)
-    assert call(cluster.live_shards) == 0
 
 
 @pytest.mark.parametrize("length", [0, 100, 10_000_000])

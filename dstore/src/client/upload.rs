@@ -120,6 +120,9 @@ impl<'a> Upload<'a> {
             if pass == 0 && !self.resumed && self.is_small(&first)? {
                 self.store_small(first.0).await?;
                 content = batches.content();
+                if let Some(Content { size, .. }) = content {
+                    self.report(size, size, Some(size));
+                }
                 break;
             }
             let lanes = self.open(shard_len).await?;
