@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_lock::Mutex;
+use dstore::testing::Defect;
 use dstore::{Result, testing};
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -99,6 +100,15 @@ impl Cluster {
                 None => Err(error::interrupted("the cluster was stopped")),
             }
         })
+    }
+}
+
+fn parse_defect(text: &str) -> PyResult<Defect> {
+    match text {
+        "refuse" => Ok(Defect::Refuses),
+        "lose" => Ok(Defect::Loses),
+        "mute" => Ok(Defect::IsMute),
+        _ => Err(PyValueError::new_err(format!("fault must be 'refuse', 'lose', 'mute' or None, not {text:?}"))),
     }
 }
 
@@ -256,6 +266,21 @@ impl Cluster {
     /// b'hello'
     fn kill_registry(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, None, testing::Cluster::kill_registry)
+    }
+
+    /// Has the ledger of the cluster's clients, present and future, fail from now on: "refuse" has every write refused, with
+    /// "lose" none arrives and none is answered, with "mute" the next one arrives and nothing is answered from then on. With
+    /// None it works again.
+    ///
+    /// >>> network.ledger_fault("refuse")
+    /// >>> client.put("a.txt", b"hello")
+    /// Traceback (most recent call last):
+    /// dstore._exceptions.Unavailable: the ledger (broken for a test): cannot be reached
+    /// >>> network.ledger_fault(None)
+    #[pyo3(signature = (fault))]
+    fn ledger_fault(&self, py: Python<'_>, fault: Option<&str>) -> PyResult<()> {
+        let defect = fault.map(parse_defect).transpose()?;
+        self.with(py, None, |cluster| cluster.ledger_fault(defect))
     }
 
     /// Starts one more node, which takes `capacity` bytes of shards (default 1 TiB), and says its index.

@@ -152,11 +152,14 @@ impl StorageNode {
                     false
                 };
                 if !or(listed, late).await {
-                    return Err(node.registration_error().unwrap_or_else(|| Error::Peer {
+                    let late = Error::Peer {
                         peer: "the registries".to_owned(),
                         problem: PeerProblem::Timeout(patience),
                         source: None,
-                    }));
+                    };
+                    let error = node.registration_error().unwrap_or(late);
+                    node.shutdown().await;
+                    return Err(error);
                 }
             }
             running.set(node);

@@ -324,6 +324,7 @@ impl Error {
                 io::ErrorKind::AlreadyExists => Code::AlreadyExists,
                 io::ErrorKind::PermissionDenied => Code::PermissionDenied,
                 io::ErrorKind::StorageFull => Code::NoSpace,
+                io::ErrorKind::AlreadyExists => Code::AlreadyExists,
                 io::ErrorKind::AddrInUse
                 | io::ErrorKind::AddrNotAvailable
                 | io::ErrorKind::IsADirectory
@@ -390,6 +391,7 @@ mod tests {
             (io::ErrorKind::AddrInUse, "config"),
             (io::ErrorKind::NotFound, "not_found"),
             (io::ErrorKind::StorageFull, "no_space"),
+            (io::ErrorKind::AlreadyExists, "already_exists"),
             (io::ErrorKind::BrokenPipe, "internal"),
         ] {
             assert_eq!(Error::io("cannot read x", kind.into()).code(), code, "{kind}");

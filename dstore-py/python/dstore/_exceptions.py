@@ -82,7 +82,8 @@ class NotFound(DstoreError, FileNotFoundError):
 
     code = "not_found"
     _errno = errno.ENOENT
-    path: str
+    path: str | None = None
+    """The path; None when it is a file of this machine that is not there."""
 
 
 class AlreadyExists(DstoreError, FileExistsError):
@@ -90,8 +91,9 @@ class AlreadyExists(DstoreError, FileExistsError):
 
     code = "already_exists"
     _errno = errno.EEXIST
-    path: str
-    version: int
+    path: str | None = None
+    """The path; None when it is a file of this machine that is there, such as a key."""
+    version: int | None = None
     """The version found."""
 
 

@@ -66,6 +66,10 @@ class Reader(io.RawIOBase):
         self._check_open()
         return self._raw.readinto(buffer)
 
+    def write(self, _: "Buffer", /) -> int:
+        """Raises io.UnsupportedOperation, as a file that was opened to be read does."""
+        raise io.UnsupportedOperation("not writable")
+
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Moves to a position, which may be beyond the end; says which. Nothing is fetched.
 
@@ -181,6 +185,10 @@ class Writer(io.RawIOBase):
     def writable(self) -> bool:
         """True."""
         return True
+
+    def readinto(self, _: "Buffer", /) -> int:
+        """Raises io.UnsupportedOperation, as a file that was opened to be written does; so do all other reads."""
+        raise io.UnsupportedOperation("not readable")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

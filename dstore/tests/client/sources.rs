@@ -107,6 +107,24 @@ fn a_source_that_fails_in_the_middle_commits_nothing() {
 }
 
 #[test]
+fn progress_of_a_small_file_is_told_at_its_end() {
+    block_on(async {
+        let (_cluster, client) = cluster_of(3).await;
+        for len in [0, 1, 100_000] {
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let note = told.clone();
+            let put =
+                client.put("x", noise(len)).progress(move |progress| note.lock().expect("no panic").push(progress));
+            put.await.expect("stored");
+            let told = told.lock().expect("no panic");
+            let [progress] = &told[..] else { panic!("{} of {len} bytes", told.len()) };
+            let len = len as u64;
+            assert_eq!((progress.bytes_done, progress.bytes_durable, progress.bytes_total), (len, len, Some(len)));
+        }
+    });
+}
+
+#[test]
 fn progress_reaches_the_whole_size_both_ways() {
     block_on(async {
         let (_cluster, client) = cluster_of(3).await;
