@@ -9,15 +9,16 @@ from dstore.fsspec import DstoreFileSystem
 from fsspec.tests import abstract
 
 
-class Fixtures(abstract.AbstractFixtures):
-    @pytest.fixture(scope="class")
-    def client(self) -> Iterator[dstore.Client]:
-        with dstore.testing.Cluster(nodes=3) as network, network.client(scheme="2+1") as client:
-            yield client
+@pytest.fixture(scope="module")
+def stored() -> Iterator[dstore.Client]:
+    with dstore.testing.Cluster(nodes=3) as network, network.client(scheme="2+1") as client:
+        yield client
 
+
+class Fixtures(abstract.AbstractFixtures):
     @pytest.fixture
-    def fs(self, client: dstore.Client) -> DstoreFileSystem:
-        return DstoreFileSystem(client=client)
+    def fs(self, stored: dstore.Client) -> DstoreFileSystem:
+        return DstoreFileSystem(client=stored)
 
     @pytest.fixture
     def fs_path(self) -> str:
@@ -46,3 +47,9 @@ class TestOpen(Fixtures, abstract.AbstractOpenTests):
 
 class TestPipe(Fixtures, abstract.AbstractPipeTests):
     pass
+
+
+def test_no_tests_of_fsspec_are_left_out() -> None:
+    theirs = {name for name in vars(abstract) if name.startswith("Abstract") and name.endswith("Tests")}
+    ours = {base.__name__ for kind in Fixtures.__subclasses__() for base in kind.__bases__ if base is not Fixtures}
+    assert ours == theirs

@@ -44,11 +44,23 @@ class BufferedFile(io.BufferedReader):
 
     def __init__(self, fs: "DstoreFileSystem", reader: Reader, block_size: int) -> None:
         super().__init__(reader, block_size)
+        self._reader = reader
         self.fs = fs
         self.path = reader.head.path
         self.size = reader.size
         self.blocksize = block_size
         self.details = details(reader.head)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next `size` bytes, fewer at the end only; all that are left when it is negative or None."""
+        if size is not None and 0 <= size < self.blocksize:
+            return super().read(size)
+        # Buffering would fetch some more than what is asked for, and pass on a copy.
+        reader, position = self._reader, self.tell()
+        reader.seek(position)
+        data = reader.read(size)
+        self.seek(position + len(data))
+        return data
 
     @property
     def mode(self) -> str:  # type: ignore[override]  # io says str for files that have one
