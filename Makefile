@@ -1,6 +1,6 @@
 # `make test` is everything that is checked without the network, once the packages are there. It needs Rust, a C compiler,
-# make, bash, node and npm (for the contract's tools, contracts/README.md), and uses cargo-nextest when it is there;
-# cargo-deny is not part of it (`make deny`). All Rust suites share the dev profile, so that nothing is compiled twice.
+# make, bash, Python 3.11 or newer with venv and pip, node and npm (for the contract's tools, contracts/README.md), and uses
+# cargo-nextest when it is there; cargo-deny is not part of it (`make deny`). All Rust suites share the dev profile, so that nothing is compiled twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,17 +9,18 @@ SHELL := bash
 # The counts are read from what cargo prints: colours would be in the way.
 export CARGO_TERM_COLOR := never
 
-SUITES := check-fmt lint contracts tests doc-tests docs dependencies
+SUITES := check-fmt lint contracts tests doc-tests docs dependencies python
 PACKAGES := cargo tree --locked --workspace --depth 0 --prefix none | grep -c '^dstore'
 DEPENDENCIES := cargo tree --locked -p dstore -e normal --prefix none
 BARE := $(DEPENDENCIES) --no-default-features
 
-.PHONY: help test $(SUITES) artifact sepolia deny advisories fmt demo bench fuzz
+.PHONY: help test $(SUITES) artifact sepolia deny advisories fmt demo bench bench-python fuzz
 
 help:
 	@echo 'make test   everything that is checked (cold: about 20 minutes on 2 cores)'
 	@echo 'make demo   store a file on three nodes, lose one, get the file back'
 	@echo 'make bench  the whole system, beside the limits of this machine'
+	@echo 'make bench-python  what a transfer costs from Python, beside Rust'
 	@echo 'make fuzz   look for inputs that break something: 60 s for each target, or TARGET=name SECONDS=600 (0: until ^C)'
 	@echo 'make fmt    format the code'
 	@echo 'make artifact  what clients embed of the contract, and its gas snapshot, after a change to it'
@@ -76,6 +77,10 @@ dependencies:
 	@echo "dependencies: $$($(BARE) | cut -d' ' -f1,2 | sort -u | wc -l) packages, none of them tokio or ethers;" \
 		"$$($(DEPENDENCIES) | cut -d' ' -f1,2 | sort -u | wc -l) with the feature ethereum"
 
+# After the Rust tests, whose dstore-cli it runs: wheel, types, style and tests of dstore-py.
+python:
+	@dstore-py/bin/check
+
 # Needs ETH_RPC_URL or ALCHEMY_API_KEY, and ETH_PRIVATE_KEY (docs/ethereum.md), here or in .env.
 sepolia:
 	@set -a; if [ -f .env ]; then . ./.env; fi; \
@@ -91,6 +96,7 @@ advisories:
 
 fmt:
 	cargo fmt --all
+	$(or $(CARGO_TARGET_DIR),target)/python/bin/ruff format dstore-py benches/python.py    # once make python has made it
 	cargo fmt --manifest-path dstore/fuzz/Cargo.toml
 	cd contracts && bin/forge fmt
 
@@ -99,6 +105,15 @@ demo:
 
 bench:
 	cargo bench --locked -p dstore-bench --bench system
+
+# What a transfer costs from Python, beside Rust.
+PYTHON_BENCH = $(or $(CARGO_TARGET_DIR),target)/python-bench
+bench-python:
+	cargo build --locked --release -p dstore-cli -p dstore-bench --bins
+	python3 -m venv $(PYTHON_BENCH)
+	$(PYTHON_BENCH)/bin/pip install --quiet ./dstore-py
+	$(PYTHON_BENCH)/bin/python benches/python.py --cli $(or $(CARGO_TARGET_DIR),target)/release/dstore-cli \
+		--rust $(or $(CARGO_TARGET_DIR),target)/release/transfer $(BENCH)
 
 # libFuzzer on the stable toolchain: the flags are those that instrument code for it. With --target they leave build
 # scripts and macros alone. Needs a C++ compiler beside what the rest needs. Corpora grow from run to run; what is found

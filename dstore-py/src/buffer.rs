@@ -9,7 +9,12 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 /// The memory of a bytes-like object; `None` for what is none. No copy is made: it must not change until it was read.
 pub(crate) fn borrow(data: &Bound<'_, PyAny>) -> PyResult<Option<Bytes>> {
-    let Ok(view) = PyMemoryView::from(data) else { return Ok(None) };
+    let view = match PyMemoryView::from(data) {
+        Ok(view) => view,
+        Err(error) if error.is_instance_of::<PyTypeError>(data.py()) => return Ok(None),
+        // It has memory, and cannot give it: a map of a file that is closed, for one.
+        Err(error) => return Err(error),
+    };
     if view.getattr("nbytes")?.extract::<usize>()? == 0 {
         return Ok(Some(Bytes::new()));
     }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use dstore::Error;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -93,9 +93,13 @@ pub(crate) fn forked(py: Python<'_>) -> PyErr {
     make(py, "forked", text, false, &PyDict::new(py)).map_or_else(|failed| failed, PyErr::from_value)
 }
 
-/// The interpreter is about to end.
-pub(crate) fn closing() -> PyErr {
-    PyRuntimeError::new_err("the Python interpreter is shutting down: this operation was cancelled")
+/// The interpreter is about to end: on another thread than the main one, what Python ends threads with, silently.
+pub(crate) fn closing(py: Python<'_>) -> PyErr {
+    let text = "the Python interpreter is shutting down: this operation was cancelled";
+    match crate::run::is_main_thread(py) {
+        Ok(false) => PySystemExit::new_err(text),
+        _ => PyRuntimeError::new_err(text),
+    }
 }
 
 /// A server or cluster is used that does not run.

@@ -41,7 +41,30 @@ enum PyBackedStrOrNumber {
     Number(f64),
 }
 
-/// The owner's account on a chain.
+/// The owner's account on a chain: what pays for a ledger there. Nothing is asked of the chain until a method is
+/// called.
+///
+/// * `owner`: the `Owner`, whose key signs.
+/// * `chain`: "sepolia" (the default), "local", or a chain id.
+/// * `rpc_url`: address of a provider, or several, at most 8; each is a spare of the others. None is ever shown: they
+///   carry keys.
+/// * `max_fee`: the most that a unit of gas may cost, gwei, as a number or a text. Default 100.
+/// * `confirmations`: blocks after which a write counts as confirmed. Default: the chain's, 2 on a public one.
+/// * `batch_wait`: seconds that a put waits for others that are on their way, to share a transaction. Default 1.
+/// * `timeout`: seconds for one request to a provider. Default 10.
+/// * `inclusion_timeout`: seconds that a transaction is waited for. Default 600.
+/// * `lock_folder`: a folder where processes that write with one key take turns. Default: none.
+///
+/// Raises `ConfigError` for settings that cannot be used, `ValueError` for a number out of range, `TypeError` for
+/// another keyword.
+///
+/// Its methods raise `Unavailable` or `Timeout` when no provider answers, `WrongChain` when one serves another chain,
+/// and `ChainError`.
+///
+/// >>> owner = dstore.Owner.generate()
+/// >>> account = dstore.EthereumAccount(owner, chain="local", rpc_url="http://127.0.0.1:8545")
+/// >>> account.address == "0x" + owner.id
+/// True
 #[pyclass(frozen, module = "dstore")]
 pub(crate) struct EthereumAccount {
     inner: dstore::ledger::EthereumAccount,
@@ -104,39 +127,53 @@ impl EthereumAccount {
         account(py, owner, chain, options)
     }
 
+    /// Its address: `0x` and 40 hex digits.
     #[getter]
     fn address(&self) -> String {
         format!("0x{}", self.inner.address())
     }
 
+    /// What it has, in wei.
     fn balance(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block(py, balance(self.inner.clone()))
     }
 
+    /// `balance`, for asyncio.
     fn balance_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn(py, balance(self.inner.clone()))
     }
 
+    /// What `deploy` would cost.
+    ///
+    /// Raises `FeeTooHigh` when a unit of gas costs more than `max_fee`.
     fn deploy_cost(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let account = self.inner.clone();
         run::block(py, async move { account.deploy_cost().await.map_err(Error::from) })
     }
 
+    /// `deploy_cost`, for asyncio.
     fn deploy_cost_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let account = self.inner.clone();
         run::spawn(py, async move { account.deploy_cost().await.map_err(Error::from) })
     }
 
+    /// Deploys the contract, and waits until a block has it. Needed once for a ledger; keep the contract's address.
+    ///
+    /// Raises `InsufficientFunds`; `FeeTooHigh`; `UnknownOutcome` when it may have been deployed.
     fn deploy(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let account = self.inner.clone();
         run::block(py, async move { account.deploy().await.map_err(Error::from) })
     }
 
+    /// `deploy`, for asyncio.
     fn deploy_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let account = self.inner.clone();
         run::spawn(py, async move { account.deploy().await.map_err(Error::from) })
     }
 
+    /// The ledger that the contract at the address `contract` keeps: `0x` and 40 hex digits.
+    ///
+    /// Raises `ConfigError` for another text.
     fn ledger(&self, py: Python<'_>, contract: &str) -> PyResult<EthereumLedger> {
         let contract = config(py, parse_contract(contract))?;
         Ok(EthereumLedger { inner: self.inner.ledger(contract) })
@@ -151,7 +188,21 @@ async fn balance(account: dstore::ledger::EthereumAccount) -> Result<u128> {
     Ok(account.balance().await?)
 }
 
-/// Records in a contract on a chain.
+/// Records of files in a contract on a chain: nothing on this machine can be lost but the key. docs/ethereum.md says
+/// what it costs and shows.
+///
+/// * `owner`: the `Owner`, whose key signs.
+/// * `contract`: the contract's address: `0x` and 40 hex digits.
+/// * keywords: those of `EthereumAccount`.
+///
+/// Raises `ConfigError` for settings that cannot be used. The chain is asked for the first time when the ledger is
+/// used.
+///
+/// >>> ledger = dstore.EthereumLedger(
+/// ...     dstore.Owner.generate(), "0x" + 40 * "1", chain="local", rpc_url="http://127.0.0.1:8545"
+/// ... )
+/// >>> len(ledger.id)
+/// 64
 #[pyclass(frozen, module = "dstore")]
 pub(crate) struct EthereumLedger {
     pub(crate) inner: dstore::ledger::EthereumLedger,
@@ -171,16 +222,21 @@ impl EthereumLedger {
         account(py, owner, chain, options)?.ledger(py, contract)
     }
 
+    /// Which ledger this is: records are sealed for it. Hex digits.
     #[getter]
     fn id(&self) -> String {
         self.inner.id().to_string()
     }
 
+    /// What the contract and its chain say of themselves.
+    ///
+    /// Raises `Unavailable` or `Timeout` when no provider answers, `WrongChain`, `WrongContract`, `ChainError`.
     fn contract(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let ledger = self.inner.clone();
         run::block(py, async move { ledger.contract().await.map_err(Error::from) })
     }
 
+    /// `contract`, for asyncio.
     fn contract_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let ledger = self.inner.clone();
         run::spawn(py, async move { ledger.contract().await.map_err(Error::from) })

@@ -59,13 +59,13 @@ impl Drop for Pass {
 /// Lets a call in.
 ///
 /// # Errors
-/// `ForkedError` after a fork, `RuntimeError` when the interpreter is about to end.
+/// `ForkedError` after a fork; when the interpreter is about to end, `RuntimeError`, or `SystemExit` off the main thread.
 pub(crate) fn enter(py: Python<'_>) -> PyResult<Pass> {
     GATE.process.get_or_init(std::process::id);
     if GATE.is_forked() {
         return Err(error::forked(py));
     }
-    pass().ok_or_else(|| error::closing())
+    pass().ok_or_else(|| error::closing(py))
 }
 
 /// Lets a thread of ours in, unless the interpreter is about to end.

@@ -22,7 +22,14 @@ use crate::value::ToPy;
 /// Pieces of 64 KiB that are handed over at once, when they are there.
 const BATCH: usize = 32;
 
-/// A read that has not started: take its bytes, iterate over it, open a reader, or save it.
+/// A read that has not started: `Client.get` makes it. Each of its methods reads once more; so does a loop over it,
+/// with `for` or `async for`, which gives read-only memoryviews of up to 64 KiB, in order.
+///
+/// They raise what `Client.get` says.
+///
+/// >>> committed = client.put("a.bin", bytes(100_000))
+/// >>> sum(len(piece) for piece in client.get("a.bin"))
+/// 100000
 #[pyclass(frozen, module = "dstore")]
 pub(crate) struct Get {
     get: dstore::Get,
@@ -54,36 +61,70 @@ impl Get {
 
 #[pymethods]
 impl Get {
+    /// All bytes at once. Starts over when the file is replaced meanwhile.
+    ///
+    /// >>> committed = client.put("notes/a.txt", b"hello")
+    /// >>> client.get("notes/a.txt").bytes()
+    /// b'hello'
     pub(crate) fn bytes(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block_with(py, &self.report, self.get.clone().bytes_into(NewBytes::new))
     }
 
+    /// `bytes`, for asyncio.
     pub(crate) fn bytes_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn_with(py, &self.report, self.get.clone().bytes_into(NewBytes::new))
     }
 
+    /// Several ranges at once, each `(start, end)`, counted from the start of what is read: as `Client.get_ranges`.
+    ///
+    /// Raises also `TooLarge` for more than 65,536 ranges, or more bytes together than the client's `memory`;
+    /// `ValueError` for a range that ends before it starts.
+    ///
+    /// >>> committed = client.put("notes/a.txt", b"hello world")
+    /// >>> client.get("notes/a.txt", start=6).ranges([(0, 1), (4, 5)])
+    /// [b'w', b'd']
     pub(crate) fn ranges(&self, py: Python<'_>, ranges: Vec<(u64, u64)>) -> PyResult<Py<PyAny>> {
         run::block_with(py, &self.report, fetch(self.get.clone(), checked(ranges)?))
     }
 
+    /// `ranges`, for asyncio.
     pub(crate) fn ranges_async(&self, py: Python<'_>, ranges: Vec<(u64, u64)>) -> PyResult<Py<PyAny>> {
         run::spawn_with(py, &self.report, fetch(self.get.clone(), checked(ranges)?))
     }
 
+    /// Writes the bytes to the local file `to`, which appears, or is replaced, only when it is whole and durable.
+    /// Says what the file is. Starts over when the file is replaced meanwhile.
+    ///
+    /// Raises also `PermissionDenied`, `NoSpace` and others for the local file.
+    ///
+    /// >>> committed = client.put("notes/a.txt", b"hello")
+    /// >>> client.get("notes/a.txt", end=4).save(path / "start.txt").path
+    /// 'notes/a.txt'
+    /// >>> (path / "start.txt").read_text()
+    /// 'hell'
     pub(crate) fn save(&self, py: Python<'_>, to: PathBuf) -> PyResult<Py<PyAny>> {
         run::block_with(py, &self.report, self.get.clone().save(to).into_future())
     }
 
+    /// `save`, for asyncio.
     pub(crate) fn save_async(&self, py: Python<'_>, to: PathBuf) -> PyResult<Py<PyAny>> {
         run::spawn_with(py, &self.report, self.get.clone().save(to).into_future())
     }
 
+    /// Opens the bytes as a `ByteStream`: an iterator that knows the file and how many bytes come. It reads one
+    /// version, and raises `Superseded` when that is gone.
+    ///
+    /// >>> committed = client.put("notes/a.txt", b"hello")
+    /// >>> stream = client.get("notes/a.txt").stream()
+    /// >>> stream.size, b"".join(stream)
+    /// (5, b'hello')
     fn stream(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let batches = self.batches();
         let opened = run::block_with(py, &self.report, opened(batches.stream.clone()))?;
         Ok(py.import("dstore._streams")?.call_method1("ByteStream", (batches, opened))?.unbind())
     }
 
+    /// `stream`, for asyncio.
     fn stream_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let batches = self.batches();
         let opened = run::spawn_with(py, &self.report, opened(batches.stream.clone()))?;
@@ -98,11 +139,20 @@ impl Get {
         self.__iter__(py)
     }
 
+    /// Opens the bytes as a `Reader`: a binary file that can seek.
+    ///
+    /// >>> committed = client.put("notes/a.txt", b"hello")
+    /// >>> with client.get("notes/a.txt").reader() as file:
+    /// ...     file.seek(-2, 2)
+    /// ...     file.read()
+    /// 3
+    /// b'lo'
     fn reader(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let raw = run::block_with(py, &self.report, RawReader::open(self.get.clone(), self.report.clone()))?;
         Ok(py.import("dstore._files")?.call_method1("Reader", (raw,))?.unbind())
     }
 
+    /// `reader`, for asyncio.
     fn reader_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let raw = run::spawn_with(py, &self.report, RawReader::open(self.get.clone(), self.report.clone()))?;
         Ok(py.import("dstore._files")?.call_method1("reader_async", (raw,))?.unbind())
@@ -156,7 +206,7 @@ enum Stream {
 /// Taken out while somebody reads: a read that was cancelled leaves nothing, since nobody knows where it ended.
 type SharedStream = Arc<Mutex<Option<Stream>>>;
 
-/// The bytes of a file in order, some pieces at a time.
+/// The bytes of a file in order, some pieces at a time: `ByteStream` is over it.
 #[pyclass(frozen, module = "dstore._dstore")]
 pub(crate) struct ByteBatches {
     stream: SharedStream,
@@ -165,10 +215,12 @@ pub(crate) struct ByteBatches {
 
 #[pymethods]
 impl ByteBatches {
+    /// The next pieces; none at the end.
     fn next_batch(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block_with(py, &self.report, next_batch(self.stream.clone()))
     }
 
+    /// `next_batch`, for asyncio.
     fn next_batch_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn_with(py, &self.report, next_batch(self.stream.clone()))
     }

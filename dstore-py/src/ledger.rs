@@ -11,7 +11,17 @@ use crate::error;
 use crate::owner::Owner;
 use crate::value::{RecoveredVersions, ToPy};
 
-/// Records in a file on this machine.
+/// Records of files in the file `path` of this machine, which is made if there is none; its folder must exist.
+///
+/// Several processes may use the file at the same time, on a local disk. Beside it are its `-wal` and `-shm`: a copy
+/// is complete only with the `-wal`, or when no process has the ledger open. A ledger that was lost is made again
+/// with `Client.recover` and `restore`.
+///
+/// Raises `ConfigError` when the file is no ledger, or is damaged; `Locked` when another process did not let go of it
+/// for 10 seconds; `NotFound`, `PermissionDenied` and others for the file.
+///
+/// >>> dstore.LocalLedger(path / "ledger.db").id == dstore.LocalLedger(path / "ledger.db").id
+/// True
 #[pyclass(frozen, module = "dstore")]
 pub(crate) struct LocalLedger {
     pub(crate) inner: dstore::LocalLedger,
@@ -27,6 +37,18 @@ impl LocalLedger {
         Ok(Self { inner: error::raised(py, inner)?, path })
     }
 
+    /// Adds what `Client.recover` found to the ledger file at `path`, which is made if there is none, and gives it
+    /// the id of the ledger that was lost.
+    ///
+    /// * `owner`: whose files they are.
+    /// * `versions`: those of one `RecoveredLedger`.
+    ///
+    /// Raises `ConfigError` when the file is no ledger, or another one; `Locked`; those for the file.
+    ///
+    /// >>> committed = client.put("notes/a.txt", b"hello")
+    /// >>> found = client.recover().ledgers[0]
+    /// >>> dstore.LocalLedger.restore(path / "ledger.db", network.owner, found.versions)
+    /// Restored(added=1, known=0)
     #[classmethod]
     fn restore(
         class: &Bound<'_, PyType>,
@@ -39,6 +61,7 @@ impl LocalLedger {
         error::raised(py, restored)?.to_py(py)
     }
 
+    /// Which ledger this is: records are sealed for it. 64 hex digits.
     #[getter]
     fn id(&self) -> String {
         self.inner.id().to_string()
@@ -49,7 +72,10 @@ impl LocalLedger {
     }
 }
 
-/// Records in this process, gone when it ends.
+/// Records of files in this process, gone when it ends: for tests.
+///
+/// >>> ledger = dstore.MemoryLedger()
+/// >>> client = dstore.Client(owner=dstore.Owner.generate(), ledger=ledger)
 #[pyclass(frozen, module = "dstore")]
 pub(crate) struct MemoryLedger {
     pub(crate) inner: dstore::MemoryLedger,
@@ -62,6 +88,7 @@ impl MemoryLedger {
         Self { inner: dstore::MemoryLedger::default() }
     }
 
+    /// Which ledger this is: records are sealed for it. 64 hex digits.
     #[getter]
     fn id(&self) -> String {
         self.inner.id().to_string()

@@ -22,7 +22,7 @@ struct Heads {
 /// Taken out while somebody reads, as for [`ByteBatches`](crate::get::ByteBatches).
 type SharedHeads = Arc<Mutex<Option<Heads>>>;
 
-/// Files, some at a time.
+/// Files, some at a time: `Listing` is over it.
 #[pyclass(frozen, module = "dstore._dstore")]
 pub(crate) struct HeadBatches(SharedHeads);
 
@@ -34,10 +34,12 @@ impl HeadBatches {
 
 #[pymethods]
 impl HeadBatches {
+    /// The next files; none at the end.
     fn next_batch(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block(py, next_batch(self.0.clone()))
     }
 
+    /// `next_batch`, for asyncio.
     fn next_batch_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn(py, next_batch(self.0.clone()))
     }

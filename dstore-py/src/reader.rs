@@ -20,7 +20,7 @@ use crate::value::ToPy;
 /// Bytes that a read asks of the reader at once.
 const STEP: usize = 1 << 20;
 
-/// A file, or a range of one, that can be read from any position.
+/// A file, or a range of one, that can be read from any position: `Reader` is over it.
 #[pyclass(frozen, module = "dstore._dstore")]
 pub(crate) struct RawReader {
     reader: Arc<Mutex<Reader>>,
@@ -82,6 +82,7 @@ fn cause(error: std::io::Error) -> dstore::Error {
 
 #[pymethods]
 impl RawReader {
+    /// The file that is read.
     #[getter]
     fn head(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.head.clone().to_py(py)
@@ -91,15 +92,18 @@ impl RawReader {
         Ok(usize::try_from(self.len)?)
     }
 
+    /// Bytes that can be read.
     #[getter]
     fn size(&self) -> u64 {
         self.len
     }
 
+    /// Where the next byte is read.
     fn tell(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
 
+    /// Moves to a position; says which.
     fn seek(&self, offset: i64, whence: i32) -> PyResult<u64> {
         let from = match whence {
             0 => Some(0),
@@ -113,6 +117,7 @@ impl RawReader {
         Ok(target)
     }
 
+    /// The next `size` bytes, fewer at the end only; all that are left for None.
     #[pyo3(signature = (size = None))]
     fn read(&self, py: Python<'_>, size: Option<usize>) -> PyResult<Py<PyAny>> {
         let (position, len) = self.span(size);
@@ -121,6 +126,7 @@ impl RawReader {
         Ok(bytes)
     }
 
+    /// `read`, for asyncio.
     #[pyo3(signature = (size = None))]
     fn read_async(slf: &Bound<'_, Self>, size: Option<usize>) -> PyResult<Py<PyAny>> {
         let (this, py) = (slf.get(), slf.py());
@@ -133,6 +139,7 @@ impl RawReader {
         })
     }
 
+    /// Fills `buffer` with the next bytes; says how many.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let view = PyMemoryView::from(buffer)?.call_method1("cast", ("B",))?;
         let bytes = self.read(py, Some(view.len()?))?;

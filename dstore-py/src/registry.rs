@@ -64,7 +64,26 @@ impl Keywords {
     }
 }
 
-/// A registry of storage nodes.
+/// A registry in this process: it knows which storage nodes are alive. It runs in a `with` or `async with` block, or
+/// from `start` to `stop`.
+///
+/// * `dir`: the folder of its identity and state. Default: none; then it has a new identity and address at each
+///   start.
+/// * `listen`: `host:port`; port 0 chooses a free one. Default "127.0.0.1:0".
+/// * `public`: the `host:port` that others reach it at. Default: where it listens.
+/// * `network`: the label of its network. Default "dstore".
+/// * `heartbeat`: seconds between two signs of life of a node. Default 10.
+/// * `min_nodes`: how many active nodes there must be before uploads are offered any. Default 3.
+/// * `max_nodes`: the most nodes that are listed. Default 2,048.
+/// * `private_nodes`: whether nodes at private addresses are listed although it listens at a public one. Default: no.
+/// * `admin`: `host:port` where /metrics, /healthz and /readyz are served over plain HTTP. Default: nowhere.
+/// * `admin_public`: whether that may be an address that other machines can reach. Default: no.
+///
+/// Raises `ValueError` for a number out of range, `TypeError` for another keyword.
+///
+/// >>> with dstore.Registry(dir=path / "registry") as registry:
+/// ...     registry.address.startswith("dsr1:")
+/// True
 #[pyclass(frozen, weakref, module = "dstore")]
 pub(crate) struct Registry {
     builder: RegistryBuilder,
@@ -92,46 +111,82 @@ impl Registry {
         Ok(Self { builder: keywords.builder()?, running: Running::new("registry") })
     }
 
+    /// Starts it, and gives the registry itself.
+    ///
+    /// Raises `RuntimeError` when it is running; `ConfigError` for settings that cannot be used, and an address that
+    /// is taken; `Locked` when another process uses the folder; `PermissionDenied` and others for the folder.
+    ///
+    /// >>> registry = dstore.Registry().start()
+    /// >>> registry.stop()
     fn start(slf: Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         this.running.check_idle()?;
         run::block(py, start(this.builder.clone(), this.running.clone(), slf.clone().into_any().unbind()))
     }
 
+    /// `start`, for asyncio.
     fn start_async(slf: Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         this.running.check_idle()?;
         run::spawn(py, start(this.builder.clone(), this.running.clone(), slf.clone().into_any().unbind()))
     }
 
+    /// Ends it when what runs is done, after 10 seconds at most. Does nothing when it is not running.
+    ///
+    /// >>> dstore.Registry().stop()
     fn stop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block(py, stop(self.running.take()))
     }
 
+    /// `stop`, for asyncio.
     fn stop_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn(py, stop(self.running.take()))
     }
 
+    /// Whether it is running.
+    ///
+    /// >>> dstore.Registry().is_running
+    /// False
     #[getter]
     fn is_running(&self) -> bool {
         self.running.is_running()
     }
 
+    /// What nodes and clients are given to find it, `dsr1:…@host:port`. Raises `RuntimeError` when it is not running.
+    ///
+    /// >>> with dstore.Registry() as registry:
+    /// ...     registry.address.partition(":")[0]
+    /// 'dsr1'
     #[getter]
     fn address(&self) -> PyResult<String> {
         self.running.ask(|registry| registry.registry_address().to_string())
     }
 
+    /// Where /metrics and the rest are, `host:port`; None without `admin`. Raises `RuntimeError` when it is not
+    /// running.
+    ///
+    /// >>> with dstore.Registry() as registry:
+    /// ...     registry.admin_address
     #[getter]
     fn admin_address(&self) -> PyResult<Option<String>> {
         self.running.ask(|registry| registry.admin_address().map(|address| address.to_string()))
     }
 
+    /// Every listed node. Raises `RuntimeError` when it is not running.
+    ///
+    /// >>> with dstore.Registry() as registry:
+    /// ...     registry.nodes()
+    /// []
     fn nodes(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let running = self.running.clone();
         py.detach(|| running.ask(RegistryHandle::nodes))?.to_py(py)
     }
 
+    /// What /metrics shows, as OpenMetrics text. Raises `RuntimeError` when it is not running.
+    ///
+    /// >>> with dstore.Registry() as registry:
+    /// ...     registry.metrics().splitlines()[-1]
+    /// '# EOF'
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
         let running = self.running.clone();
         py.detach(|| running.ask(RegistryHandle::metrics))

@@ -139,7 +139,12 @@ impl OnLoop {
         }
         match self.listener.call1(py, (value,)) {
             Ok(_) => Ok(()),
-            Err(raised) => self.promise.call_method1(py, "set_exception", (raised.into_value(py),)).map(drop),
+            Err(raised) => {
+                let raised = raised.into_value(py);
+                let set = |raised| self.promise.call_method1(py, "set_exception", (raised,)).map(drop);
+                // A promise takes no StopIteration, and says so with another exception.
+                set(raised).or_else(|refused| set(refused.into_value(py)))
+            }
         }
     }
 }

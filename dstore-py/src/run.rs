@@ -51,7 +51,7 @@ pub(crate) fn block_with<T: ToPy>(
         End::Done(Ok(value)) => value.to_py(py),
         End::Done(Err(error)) => Err(error::raise(py, &error)),
         End::Raised(raised) => Err(raised),
-        End::Closing => Err(error::closing()),
+        End::Closing => Err(error::closing(py)),
     }
 }
 
@@ -93,7 +93,7 @@ async fn drive<T>(future: impl Future<Output = Result<T>> + Send, report: &Repor
 }
 
 /// Whether signals are handled on this thread.
-fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+pub(crate) fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
         static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
     }

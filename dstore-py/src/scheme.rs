@@ -7,12 +7,14 @@ use pyo3::prelude::*;
 
 use crate::error;
 
-/// Data and parity shards: any `data` of all shards rebuild a file.
+/// `data` and `parity` shards, each at least 1 and together at most 32: any `data` of all shards rebuild a file.
+///
+/// Raises `ConfigError` outside these limits.
 ///
 /// >>> dstore.Scheme(4, 2)
 /// Scheme(4, 2)
-/// >>> dstore.Scheme.parse("2+4").parity
-/// 4
+/// >>> dstore.Scheme(4, 2) == dstore.Scheme.STANDARD
+/// True
 #[pyclass(frozen, eq, from_py_object, module = "dstore")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scheme(dstore::Scheme);
@@ -31,19 +33,30 @@ impl Scheme {
         error::raised(py, dstore::Scheme::new(data, parity)).map(Self)
     }
 
-    /// The scheme written as "4+2", "standard" or "high". Raises ConfigError for any other text.
+    /// The scheme written as "4+2", "standard" or "high".
+    ///
+    /// Raises `ConfigError` for any other text.
+    ///
+    /// >>> dstore.Scheme.parse("2+4").parity
+    /// 4
     #[staticmethod]
     fn parse(py: Python<'_>, text: &str) -> PyResult<Self> {
         error::raised(py, text.parse()).map(Self)
     }
 
     /// Data shards.
+    ///
+    /// >>> dstore.Scheme.STANDARD.data
+    /// 4
     #[getter]
     fn data(&self) -> usize {
         self.0.data()
     }
 
     /// Parity shards: so many may be lost.
+    ///
+    /// >>> dstore.Scheme.STANDARD.parity
+    /// 2
     #[getter]
     fn parity(&self) -> usize {
         self.0.parity()

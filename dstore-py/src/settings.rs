@@ -117,7 +117,7 @@ pub(crate) fn from_env(
         let name = name.extract::<String>()?;
         let key = Key::named(&name).filter(|key| key.is_in_file());
         let key = key.ok_or_else(|| PyTypeError::new_err(format!("{name:?} is not a setting that has a flag")))?;
-        flags = flags.flag(key, setting(&value)?);
+        flags = flags.flag(key, setting(key, &value)?);
     }
     for (key, path) in [(&Key::DIR, dir), (&Key::ENV_FILE, env_file)] {
         if let Some(path) = path {
@@ -136,8 +136,16 @@ pub(crate) fn from_env(
     Ok(builder)
 }
 
-/// A setting as the text that a flag would have.
-fn setting(value: &Bound<'_, PyAny>) -> PyResult<String> {
+/// A setting as the text that a flag would have; a length of time may be a number of seconds, as everywhere in Python.
+fn setting(key: &Key, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(on) = value.extract::<bool>() {
+        return Ok(on.to_string());
+    }
+    if [&Key::TIMEOUT, &Key::HEDGE_AFTER, &Key::BATCH_WAIT].contains(&key)
+        && let Ok(seconds) = value.extract::<f64>()
+    {
+        return Ok(format!("{}ns", args::seconds(key.name, seconds)?.as_nanos()));
+    }
     if let Ok(list) = value.extract::<Vec<String>>() {
         return Ok(list.join(","));
     }

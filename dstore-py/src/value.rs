@@ -320,7 +320,11 @@ impl ToPy for Recovery {
     }
 }
 
-/// Sealed versions of one ledger's files, for `LocalLedger.restore`.
+/// Sealed versions of one ledger's files: what `LocalLedger.restore` takes of `Client.recover`.
+///
+/// >>> committed = client.put("notes/a.txt", b"hello")
+/// >>> len(client.recover().ledgers[0].versions)
+/// 1
 #[pyclass(frozen, module = "dstore")]
 pub(crate) struct RecoveredVersions {
     pub(crate) ledger: LedgerId,

@@ -31,7 +31,7 @@ enum Piece {
     End,
 }
 
-/// A put that is written to.
+/// A put that is written to: `Writer` is over it.
 #[pyclass(frozen, module = "dstore._dstore")]
 pub(crate) struct RawWriter {
     pieces: Mutex<Pieces>,
@@ -180,6 +180,7 @@ impl Drop for RawWriter {
 
 #[pymethods]
 impl RawWriter {
+    /// Takes all of `data`; says how many bytes that is.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         let bytes = buffer::take(data)?;
         let len = bytes.len();
@@ -187,6 +188,7 @@ impl RawWriter {
         Ok(len)
     }
 
+    /// `write`, for asyncio.
     fn write_async(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let bytes = buffer::take(data)?;
         let len = bytes.len() as u64;
@@ -194,23 +196,27 @@ impl RawWriter {
         run::spawn_with(py, &self.report, async move { sending.await.map(|()| len) })
     }
 
+    /// Stores what was written.
     fn finish(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block_with(py, &self.report, self.finishing())
     }
 
+    /// `finish`, for asyncio.
     fn finish_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn_with(py, &self.report, self.finishing())
     }
 
-    /// As `discard`, without waiting.
+    /// `discard`, without waiting.
     fn abandon(&self) {
         self.put.abort();
     }
 
+    /// Stores nothing, and waits until the put is gone.
     fn discard(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::block(py, self.discarding())
     }
 
+    /// `discard`, for asyncio.
     fn discard_async(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         run::spawn(py, self.discarding())
     }

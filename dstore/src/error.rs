@@ -321,6 +321,7 @@ impl Error {
             Self::Internal { .. } => Code::Internal,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Code::NotFound,
+                io::ErrorKind::AlreadyExists => Code::AlreadyExists,
                 io::ErrorKind::PermissionDenied => Code::PermissionDenied,
                 io::ErrorKind::StorageFull => Code::NoSpace,
                 io::ErrorKind::AlreadyExists => Code::AlreadyExists,
@@ -411,5 +412,11 @@ mod tests {
             "found 3 shards of the 4 needed (shard 0 on node 01010101 at host:1, shard 4 on node 01010101 at host:1: \
              cannot be reached; shard 1 on node 02020202 at host:1: missing)"
         );
+    }
+
+    #[test]
+    fn a_key_file_that_is_there_already_is_no_internal_failure() {
+        let error = Error::io("cannot write me.key", io::ErrorKind::AlreadyExists.into());
+        assert_eq!((error.code(), error.is_retryable()), ("already_exists", false));
     }
 }

@@ -7,8 +7,8 @@
 ...     client.get("notes/a.txt").bytes()
 b'hello'
 
-`Client` stores and reads files; `StorageNode` and `Registry` serve; `dstore.testing.Cluster` is a whole network in memory.
-Every method that waits has a twin for asyncio whose name ends in `_async`.
+`Client` stores and reads files; `StorageNode` and `Registry` serve; `dstore.testing.Cluster` is a whole network in
+memory. Every method that waits has a twin for asyncio whose name ends in `_async`.
 """
 
 from dstore._dstore import (
@@ -54,7 +54,16 @@ from dstore._exceptions import (
     WrongContract,
 )
 from dstore._files import Reader, Writer
-from dstore._options import ChainOptions, ClientSettings, NodeSettings, PutOptions, RegistrySettings
+from dstore._options import (
+    ChainOptions,
+    ClientSettings,
+    EnvSettings,
+    NodeSettings,
+    PutOptions,
+    ReadOptions,
+    RegistrySettings,
+    WriteOptions,
+)
 from dstore._progress import progress_bar
 from dstore._streams import ByteStream, Listing
 from dstore._values import (
@@ -96,6 +105,7 @@ __all__ = [
     "Cost",
     "Deployment",
     "DstoreError",
+    "EnvSettings",
     "EthereumAccount",
     "EthereumLedger",
     "Fault",
@@ -127,6 +137,7 @@ __all__ = [
     "Probe",
     "Progress",
     "PutOptions",
+    "ReadOptions",
     "Reader",
     "RecoveredFile",
     "RecoveredLedger",
@@ -148,6 +159,7 @@ __all__ = [
     "UnknownOutcome",
     "Unrecoverable",
     "VersionConflict",
+    "WriteOptions",
     "Writer",
     "WrongChain",
     "WrongContract",

@@ -11,7 +11,13 @@ class DstoreError(Exception):
     """A failure of dstore.
 
     `code` is the stable word for its cause, the same as in the command line's JSON; `retryable` says whether the same
-    call can succeed later without a change by the caller. Its causes are notes (`__notes__`).
+    call can succeed later without a change by the caller. Its causes are notes (`__notes__`). It can be pickled.
+
+    >>> try:
+    ...     client.get("missing").bytes()
+    ... except FileNotFoundError as error:
+    ...     error.code, error.retryable, error.path
+    ('not_found', False, 'missing')
     """
 
     code: str = "internal"
@@ -20,7 +26,9 @@ class DstoreError(Exception):
     """Whether the same call can succeed later."""
     _errno: ClassVar[int | None] = None
 
-    def __init__(self, message: str, /, *, code: str | None = None, retryable: bool | None = None, **details: Any) -> None:
+    def __init__(
+        self, message: str, /, *, code: str | None = None, retryable: bool | None = None, **details: Any
+    ) -> None:
         super().__init__(message)
         self.message = message
         if code is not None:
@@ -31,10 +39,7 @@ class DstoreError(Exception):
         for name, value in details.items():
             setattr(self, name, value)
         if isinstance(self, OSError):
-            number = details.get("errno") or self._errno
-            self.errno = number
-            self.strerror = os.strerror(number) if number is not None else None
-            self.filename = details.get("path")
+            _describe(self, details.get("errno") or self._errno, details.get("path"))
 
     def __str__(self) -> str:
         return self.message
@@ -42,6 +47,12 @@ class DstoreError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"__notes__": self.__notes__} if hasattr(self, "__notes__") else {}
         return _again, (type(self), self.message, self.code, self.retryable, self._details), state
+
+
+def _describe(error: OSError, number: int | None, path: str | None) -> None:
+    error.errno = number
+    error.strerror = os.strerror(number) if number is not None else None
+    error.filename = path
 
 
 def _again(kind: type[DstoreError], message: str, code: str, retryable: bool, details: dict[str, Any]) -> DstoreError:
@@ -76,7 +87,7 @@ class NotFound(DstoreError, FileNotFoundError):
 
 
 class AlreadyExists(DstoreError, FileExistsError):
-    """A file is there, where none may be."""
+    """A file is there, where none may be. Of a local one, such as a key file, there is no `path` and no `version`."""
 
     code = "already_exists"
     _errno = errno.EEXIST
@@ -259,7 +270,7 @@ class WrongContract(ChainError):
 
 
 class ForkedError(DstoreError, RuntimeError):
-    """dstore was used before a fork, and is used again in the child. Only Python knows this one: its code is `forked`."""
+    """dstore was used before a fork, and is used again in the child. Only Python has this one."""
 
     code = "forked"
 

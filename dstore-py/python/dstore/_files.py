@@ -2,7 +2,6 @@
 
 import io
 import warnings
-
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,8 +23,15 @@ BUFFER = 65_520
 class Reader(io.RawIOBase):
     """A file, or a range of one, that can be read from any position.
 
-    It reads the version that was current when it was opened, to its end: when the file is replaced meanwhile and the old
-    shards are gone, reads raise `Superseded`. Not to be used by several threads at once: open several.
+    `Client.open` with `buffering=0`, `Client.open_async` and `Get.reader` make one. It reads the version that was
+    current then, to its end: when the file is replaced meanwhile and the old shards are gone, reads raise `Superseded`.
+    They also raise what a read of `Client.get` does, and `ValueError` once it is closed. Not to be used by several
+    threads at once: open several.
+
+    >>> committed = client.put("notes/a.txt", b"hello world")
+    >>> with client.open("notes/a.txt", buffering=0) as file:
+    ...     file.seek(6), file.read(3), file.tell(), file.size
+    (6, b'wor', 9, 11)
     """
 
     def __init__(self, raw: RawReader) -> None:
@@ -65,7 +71,10 @@ class Reader(io.RawIOBase):
         raise io.UnsupportedOperation("not writable")
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Moves to a position, which may be beyond the end; says which. Nothing is fetched."""
+        """Moves to a position, which may be beyond the end; says which. Nothing is fetched.
+
+        Raises `ValueError` for a position before the beginning.
+        """
         self._check_open()
         return self._raw.seek(offset, whence)
 
@@ -96,8 +105,15 @@ class Reader(io.RawIOBase):
 class Writer(io.RawIOBase):
     """A file that is stored when this is closed, all of it or nothing.
 
-    At the end of a `with` block it is stored; when that ends with an exception, nothing is. One that is neither closed nor
-    used with `with` stores nothing. Not to be used by several threads at once.
+    `Client.open` makes one with the modes "wb" and "xb". At the end of a `with` block the file is stored; when that
+    ends with an exception, nothing is. One that is neither closed nor used with `with` stores nothing and warns. Writes
+    and closing raise what `Client.put` does; after that nothing is stored. Not to be used by several threads at once.
+
+    >>> with client.open("notes/a.txt", "xb") as file:
+    ...     file.write(b"hello")
+    5
+    >>> file.committed.head.size
+    5
     """
 
     def __init__(self, raw: RawWriter) -> None:
@@ -107,7 +123,10 @@ class Writer(io.RawIOBase):
         """What was stored, once it is closed."""
 
     def write(self, data: "Buffer", /) -> int:
-        """Takes all of `data`, and says how many bytes that is. Waits when nodes are slower than the caller."""
+        """Takes all of `data`, which may change afterwards, and says how many bytes that is.
+
+        Waits when nodes are slower than the caller. Raises what `Client.put` does, and `ValueError` once it is closed.
+        """
         self._check_open()
         count = self._raw.write(data)
         self._position += count
@@ -121,7 +140,7 @@ class Writer(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Stores the file. Raises what a put raises, and then nothing is stored."""
+        """Stores the file, unless it is closed. Raises what `Client.put` does: then nothing is stored."""
         if self.closed:
             return
         try:
@@ -130,7 +149,7 @@ class Writer(io.RawIOBase):
             super().close()
 
     async def close_async(self) -> Committed | None:
-        """`close`, for asyncio. Says what was stored."""
+        """`close`, for asyncio; it also says what was stored."""
         if not self.closed:
             try:
                 self.committed = await self._raw.finish_async()
@@ -139,7 +158,15 @@ class Writer(io.RawIOBase):
         return self.committed
 
     def discard(self) -> None:
-        """Stores nothing."""
+        """Closes it, and stores nothing.
+
+        >>> file = client.open("notes/a.txt", "wb")
+        >>> file.write(b"hello")
+        5
+        >>> file.discard()
+        >>> client.exists("notes/a.txt")
+        False
+        """
         if not self.closed:
             super().close()
             self._raw.discard()

@@ -8,13 +8,11 @@ from dstore._dstore import Scheme
 from dstore._values import Progress, TransferWarning
 
 
-class PutOptions(TypedDict, total=False):
-    """How a file is stored."""
+class WriteOptions(TypedDict, total=False):
+    """How a file is stored that is written to: the keywords of `Client.open` with a mode for writing."""
 
-    mode: Literal["overwrite", "create", "update"] | None
-    """What may be replaced: whatever is there (the default), nothing, or the version `if_version`."""
     if_version: int | None
-    """The version to replace, and no other."""
+    """The version to replace, and no other. Default: whatever is there."""
     scheme: Scheme | str | None
     """Data and parity shards, such as "4+2". Default: the client's."""
     padding: Literal["padme", "none"] | None
@@ -24,7 +22,29 @@ class PutOptions(TypedDict, total=False):
     progress: Callable[[Progress], object] | None
     """Called now and then with how far the put is, and at its end. What it raises ends the put."""
     on_warning: Callable[[TransferWarning], object] | None
-    """Called with what did not stop the put but should be known."""
+    """Called with what did not stop the put but should be known. What it raises ends the put."""
+
+
+class PutOptions(WriteOptions, total=False):
+    """How a file is stored: the keywords of `Client.put` and `Client.upload`."""
+
+    mode: Literal["overwrite", "create", "update"] | None
+    """What may be replaced: whatever is there (the default), nothing, or the version `if_version`."""
+
+
+class ReadOptions(TypedDict, total=False):
+    """What is read, and who is told: the keywords of `Client.get` and of `Client.open` for reading."""
+
+    start: int
+    """The first byte. Default 0."""
+    length: int | None
+    """How many bytes, at most. Default: to the end of the file."""
+    end: int | None
+    """Where to end, in place of `length`: the first byte that is not read."""
+    progress: Callable[[Progress], object] | None
+    """Called now and then with how far the get is, and at its end. What it raises ends the get."""
+    on_warning: Callable[[TransferWarning], object] | None
+    """Called with what did not stop the get but should be known. What it raises ends the get."""
 
 
 class ClientSettings(TypedDict, total=False):
@@ -47,7 +67,44 @@ class ClientSettings(TypedDict, total=False):
     journal: str | PathLike[str] | None
     """A folder where unfinished work is noted, so that it is gone on with or cleared away. Default: nowhere."""
     resume: bool | None
-    """Whether a put goes on where an earlier one of the same bytes to the same path ended. Default: yes, with a journal."""
+    """Whether a put goes on where an earlier one of the same bytes to its path ended. Default: yes, with a journal."""
+    pin: str | Iterable[str] | None
+    """Ids of the nodes that alone take new shards. Default: all that the registries list."""
+    invite: str | Iterable[str] | None
+    """Invites of nodes that do not know this client yet."""
+
+
+class EnvSettings(TypedDict, total=False):
+    """Settings of `Client.from_env`: those of the command line by the same names, before what the environment says."""
+
+    registry: str | Iterable[str] | None
+    """The registries to find nodes through."""
+    ledger: Literal["local", "memory", "ethereum"] | None
+    """Where records are kept. Default "local": a file in the client's folder."""
+    chain: str | None
+    """The chain of the ledger "ethereum": "sepolia" (the default), "local", or a chain id."""
+    contract: str | None
+    """The contract there: `0x` and 40 hex digits."""
+    max_fee: str | float | None
+    """The most that a unit of gas may cost, gwei."""
+    confirmations: int | None
+    """Blocks after which a write counts as confirmed."""
+    batch_wait: str | float | None
+    """Seconds that a put waits for others, to share a transaction; or a text such as "500ms"."""
+    network: str | None
+    """The label of the network. Default "dstore"."""
+    timeout: str | float | None
+    """Seconds for which a step may make no progress before it fails; or a text such as "2m". Default 30."""
+    scheme: Scheme | str | None
+    """Data and parity shards of new files. Default "4+2"."""
+    padding: Literal["padme", "none"] | None
+    """How the length of new files is hidden. Default "padme"."""
+    no_resume: bool | None
+    """Whether puts start over, instead of going on where an earlier one ended. Default: no."""
+    memory: str | int | None
+    """Bytes of memory for the buffers of one transfer; or a text such as "64MiB". Default 48 MiB."""
+    hedge_after: str | float | None
+    """Seconds that a get waits for a silent node, at most; or a text such as "500ms". Default 1."""
     pin: str | Iterable[str] | None
     """Ids of the nodes that alone take new shards. Default: all that the registries list."""
     invite: str | Iterable[str] | None

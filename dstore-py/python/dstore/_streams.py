@@ -7,15 +7,14 @@ from typing import Generic, Protocol, TypeVar
 from dstore._values import Head
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-class _Raw(Protocol[T_co]):
+class _Raw(Protocol[T]):
     """Gives some items at a time; none at the end."""
 
-    def next_batch(self) -> list[T_co]: ...  # type: ignore[misc]
+    def next_batch(self) -> list[T]: ...
 
-    def next_batch_async(self) -> Awaitable[list[T_co]]: ...
+    def next_batch_async(self) -> Awaitable[list[T]]: ...
 
 
 class Batches(Generic[T]):
@@ -47,11 +46,25 @@ class Batches(Generic[T]):
 
 
 class Listing(Batches[Head]):
-    """Files of an owner, in no order: iterate over it once, with `for` or `async for`."""
+    """Files of an owner, in no order: iterate over it once, with `for` or `async for`. `Client.list` makes it.
+
+    >>> committed = client.put("notes/a.txt", b"hello")
+    >>> [head.path for head in client.list()]
+    ['notes/a.txt']
+    """
 
 
 class ByteStream(Batches[memoryview]):
-    """The bytes of a file in order, as read-only memoryviews of up to 64 KiB: none of them is a copy."""
+    """The bytes of a file in order, as read-only memoryviews of up to 64 KiB: none of them is a copy.
+
+    `Get.stream` makes it. Iterate over it once, with `for` or `async for`. It raises what a read of `Client.get` does,
+    and `Superseded` when the file is replaced meanwhile and the old shards are gone.
+
+    >>> committed = client.put("a.bin", bytes(100_000))
+    >>> stream = client.get("a.bin", start=10).stream()
+    >>> stream.head.size, stream.size, sum(len(piece) for piece in stream)
+    (100000, 99990, 99990)
+    """
 
     def __init__(self, raw: _Raw[memoryview], opened: tuple[Head, int]) -> None:
         super().__init__(raw)

@@ -43,7 +43,8 @@ class TransferWarning:
     """Something that did not stop an operation, but that somebody should know."""
 
     code: str
-    """`block_corrupt`, `shard_missing`, `node_unreachable`, `node_slow`, `node_replaced`, `not_retired`, `copies_missing`."""
+    """`block_corrupt`, `shard_missing`, `node_unreachable`, `node_slow`, `node_replaced`, `not_retired` or
+    `copies_missing`."""
     node: str
     address: str
     shard: int | None

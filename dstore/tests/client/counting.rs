@@ -33,9 +33,15 @@ fn count(arrived: &Arrived, id: ShardId, bytes: usize) {
 }
 
 impl ShardWriter for CountingWriter {
+    /// What was on its way on a connection that died, when another one took the shard up, is refused by the store, and
+    /// did not arrive.
     fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
-        count(&self.arrived, self.id, bytes.len());
-        self.writer.append(bytes)
+        let len = bytes.len();
+        Box::pin(async move {
+            self.writer.append(bytes).await?;
+            count(&self.arrived, self.id, len);
+            Ok(())
+        })
     }
 
     fn len(&self) -> u64 {
