@@ -42,7 +42,8 @@ class Anvil:
             pytest.fail("anvil ended early: run `npm ci --prefix contracts` first")
         self.url = "http://" + listening.removeprefix("Listening on ").strip()
         # It must never wait for a reader.
-        threading.Thread(target=lambda: [None for _ in lines], daemon=True).start()
+        self._reader = threading.Thread(target=lambda: [None for _ in lines], daemon=True)
+        self._reader.start()
         return self
 
     def __exit__(
@@ -50,6 +51,9 @@ class Anvil:
     ) -> None:
         self._process.kill()
         self._process.wait()
+        self._reader.join()
+        assert self._process.stdout
+        self._process.stdout.close()
 
     def ask(self, method: str, *params: Any) -> Any:
         """Asks the chain itself."""

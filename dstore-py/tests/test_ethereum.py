@@ -36,9 +36,11 @@ def test_a_contract_is_deployed_and_tells_about_itself(call: Call, anvil: Anvil)
     assert repr(account) == f"<dstore.EthereumAccount 0x{owner.id} on local (31337)>"
     assert call(account.balance) == 100 * ETHER
     cost = call(account.deploy_cost)
-    assert 0 < cost.wei <= cost.max_wei and cost.gas > 21_000
+    assert 0 < cost.wei <= cost.max_wei
+    assert cost.gas > 21_000
     deployment = call(account.deploy)
-    assert re.fullmatch("0x[0-9a-f]{40}", deployment.contract) and re.fullmatch("0x[0-9a-f]{64}", deployment.tx)
+    assert re.fullmatch("0x[0-9a-f]{40}", deployment.contract)
+    assert re.fullmatch("0x[0-9a-f]{64}", deployment.tx)
     assert (deployment.chain_id, deployment.block > 0) == (31337, True)
     assert call(account.balance) == 100 * ETHER - deployment.wei
     ledger = account.ledger(deployment.contract)
@@ -47,9 +49,12 @@ def test_a_contract_is_deployed_and_tells_about_itself(call: Call, anvil: Anvil)
     assert (contract.code_hash, contract.writes) == (deployment.code_hash, 0)
     assert contract.head >= deployment.block
     [(host, head, problem)] = contract.providers
-    assert host in anvil.url and head == contract.head and problem is None
+    assert host in anvil.url
+    assert head == contract.head
+    assert problem is None
     same = dstore.EthereumLedger(owner, deployment.contract, chain="local", rpc_url=[anvil.url])
-    assert same.id == ledger.id and re.fullmatch("[0-9a-f]{64}", ledger.id)
+    assert same.id == ledger.id
+    assert re.fullmatch("[0-9a-f]{64}", ledger.id)
     assert deployment.contract[2:] in repr(ledger)
 
 
@@ -57,7 +62,8 @@ def test_files_on_a_chain_are_files_like_any_other(call: Call, servers: Servers,
     content = noise(100_000)
     with call.within(servers.client(place.owner, place.ledger)) as client:
         preview = call(client.preview, "a", content)
-        assert preview.cost is not None and 0 < preview.cost.wei <= preview.cost.max_wei
+        assert preview.cost is not None
+        assert 0 < preview.cost.wei <= preview.cost.max_wei
         assert call(client.put, "a", content, mode="create").head.version == 1
         with pytest.raises(dstore.AlreadyExists):
             call(client.put, "a", b"", mode="create")
@@ -169,4 +175,5 @@ def test_a_chain_that_does_not_answer_is_unavailable(call: Call) -> None:
     account = dstore.EthereumAccount(dstore.Owner.generate(), chain="local", rpc_url="http://127.0.0.1:1", timeout=0.2)
     with pytest.raises(ConnectionError) as raised:
         call(account.balance)
-    assert isinstance(raised.value, dstore.Unavailable) and "127.0.0.1" in str(raised.value)
+    assert isinstance(raised.value, dstore.Unavailable)
+    assert "127.0.0.1" in str(raised.value)

@@ -343,9 +343,11 @@ def test_every_code_has_one_class_and_one_way_to_cause_it() -> None:
 @pytest.mark.parametrize("code", _dstore.CODES)
 def test_a_class_is_also_the_builtin_exception_that_fits(code: str) -> None:
     kind = BY_CODE[code]
-    assert issubclass(kind, dstore.DstoreError) and issubclass(kind, BUILTIN[code])
+    assert issubclass(kind, dstore.DstoreError)
+    assert issubclass(kind, BUILTIN[code])
     assert kind.retryable is (code in RETRYABLE)
-    assert kind.__doc__ and kind.__module__ == "dstore._exceptions"
+    assert kind.__doc__
+    assert kind.__module__ == "dstore._exceptions"
 
 
 @pytest.mark.parametrize("code", PROVOKED)
@@ -356,9 +358,11 @@ def test_each_failure_is_told_with_all_its_details_and_can_be_pickled(scene: Sce
     assert type(error) is BY_CODE[code]
     assert isinstance(error, BUILTIN[code])
     assert (error.code, error.retryable) == (code, code in RETRYABLE)
-    assert str(error) == error.message and repr(error) == f"{type(error).__name__}({error.message!r})"
+    assert str(error) == error.message
+    assert repr(error) == f"{type(error).__name__}({error.message!r})"
     if code in ERRNO:
-        assert isinstance(error, OSError) and error.errno == ERRNO[code]
+        assert isinstance(error, OSError)
+        assert error.errno == ERRNO[code]
         assert error.strerror == os.strerror(ERRNO[code])
     for name in type(error).__annotations__:
         assert getattr(error, name) is not None, name
@@ -390,8 +394,10 @@ def test_causes_are_notes(call: Call, cluster: dstore.testing.Cluster, tmp_path:
     with pytest.raises(dstore.NotFound) as raised:
         call(cluster.client().upload, tmp_path / "nothing", "a")
     assert any("os error 2" in note for note in raised.value.__notes__)
-    assert raised.value.path is None and raised.value.errno == errno.ENOENT
-    assert raised.value.__cause__ is None and raised.value.__context__ is None
+    assert raised.value.path is None
+    assert raised.value.errno == errno.ENOENT
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
 
 
 @pytest.mark.parametrize("kind", ["upload", "put", "download"])
@@ -416,7 +422,8 @@ def test_a_key_file_that_exists_is_not_replaced(tmp_path: Path) -> None:
     for replace in (lambda: dstore.Owner.create(path), lambda: owner.save(path)):
         with pytest.raises(FileExistsError) as raised:
             replace()
-        assert raised.value.code == "already_exists" and str(path) in str(raised.value)  # type: ignore[attr-defined]
+        assert raised.value.code == "already_exists"
+        assert str(path) in str(raised.value)
     assert dstore.Owner.open(path).id == owner.id
 
 

@@ -137,11 +137,15 @@ def test_listings_are_as_those_of_a_local_folder(fs: DstoreFileSystem, tmp_path:
         return [name.removeprefix(root) for name in method(root + path, **options)]
 
     def steps(method: Any, path: str, **options: Any) -> Any:
-        return sorted((top.removeprefix(root), sorted(dirs), sorted(files)) for top, dirs, files in method(path, **options))
+        return sorted(
+            (top.removeprefix(root), sorted(dirs), sorted(files)) for top, dirs, files in method(path, **options)
+        )
 
     for depth in [None, 1, 2]:
         for pattern in PATTERNS:
-            assert fs.glob(f"top/{pattern}", maxdepth=depth) == there(local.glob, f"top/{pattern}", maxdepth=depth), pattern
+            assert fs.glob(f"top/{pattern}", maxdepth=depth) == there(local.glob, f"top/{pattern}", maxdepth=depth), (
+                pattern
+            )
         for path in ["top", "top/b", "top/b/d", "top/a.txt"]:
             assert fs.ls(path, detail=False) == sorted(there(local.ls, path, detail=False))
             assert fs.du(path, maxdepth=depth) == local.du(root + path, maxdepth=depth)

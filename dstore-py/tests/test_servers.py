@@ -29,9 +29,8 @@ def test_a_whole_network_is_three_with_blocks(call: Call, tmp_path: Path) -> Non
     ):
         ledger = dstore.LocalLedger(tmp_path / "ledger.db")
         client = dstore.Client(owner=dstore.Owner.generate(), ledger=ledger, registry=registry.address, pin=node.id)
-        with call.within(client):
-            with pytest.raises(dstore.NotEnoughNodes):
-                call(client.put, "a", content)
+        with call.within(client), pytest.raises(dstore.NotEnoughNodes):
+            call(client.put, "a", content)
         assert [each.id for each in registry.nodes()] == [node.id]
     with call.within(dstore.Registry()) as registry:
         nodes = [node_in(tmp_path / str(number), registry) for number in range(3)]
@@ -51,7 +50,8 @@ def test_a_server_that_runs_says_where_and_one_that_does_not_says_so(call: Call,
     registry = dstore.Registry(min_nodes=1, dir=tmp_path / "registry")
     node = dstore.StorageNode(dir=tmp_path / "node", free_floor=0)
     for server, what in ((registry, "registry"), (node, "storage node")):
-        assert not server.is_running and repr(server).endswith("not running>")
+        assert not server.is_running
+        assert repr(server).endswith("not running>")
         for ask in ("address", "admin_address"):
             with pytest.raises(RuntimeError, match=f"this {what} is not running"):
                 getattr(server, ask)
@@ -63,8 +63,10 @@ def test_a_server_that_runs_says_where_and_one_that_does_not_says_so(call: Call,
             refused()
     for server in (registry, node):
         with call.within(server) as entered:
-            assert entered is server and server.is_running
-            assert server.address.rpartition(":")[0].endswith("127.0.0.1") and server.address in repr(server)
+            assert entered is server
+            assert server.is_running
+            assert server.address.rpartition(":")[0].endswith("127.0.0.1")
+            assert server.address in repr(server)
             assert server.admin_address is None
             with pytest.raises(RuntimeError, match="already"):
                 call(server.start)
@@ -92,7 +94,8 @@ def test_a_registry_lists_its_nodes_and_their_zones(call: Call, tmp_path: Path) 
         with node_in(tmp_path, registry, zone="attic", capacity=1 << 20) as node:
             [listed] = registry.nodes()
             assert (listed.id, listed.address, listed.state, listed.zone) == (node.id, node.address, "active", "attic")
-            assert listed.capacity == 1 << 20 and listed.free <= listed.capacity
+            assert listed.capacity == 1 << 20
+            assert listed.free <= listed.capacity
             assert abs(datetime.now(UTC) - listed.last_seen) < timedelta(hours=1)
         assert registry.nodes() == []
 
@@ -150,7 +153,8 @@ def test_metrics_are_the_same_text_in_python_and_on_the_page(tmp_path: Path) -> 
         node_in(tmp_path, registry, admin="127.0.0.1:0") as node,
     ):
         for server, word in ((registry, "dstore_registry_"), (node, "dstore_node_")):
-            assert word in server.metrics() and word in fetched(server.admin_address or "", "metrics")
+            assert word in server.metrics()
+            assert word in fetched(server.admin_address or "", "metrics")
             assert fetched(server.admin_address or "", "healthz")
 
 

@@ -169,9 +169,10 @@ def test_a_secret_file_that_others_can_read_is_warned_of_or_refused(servers: Ser
     owner_in(home / "client")
     (home / "env").write_text(f"DSTORE_REGISTRY={servers.address}\nALCHEMY_API_KEY=hunter2\n")
     (home / "env").chmod(0o644)
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="chmod 600") as warned:
         dstore.Client.from_env(home / "client", env={}, env_file=home / "env")
-    assert str(home / "env") in str(warned[0].message) and "hunter2" not in str(warned[0].message)
+    assert str(home / "env") in str(warned[0].message)
+    assert "hunter2" not in str(warned[0].message)
     (home / "env").chmod(0o600)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -56,15 +56,19 @@ def test_a_reader_gives_what_is_left_however_it_is_asked(call: Call, reader: dst
 
 def test_a_reader_fills_buffers_of_every_kind(reader: dstore.Reader) -> None:
     buffer = bytearray(1000)
-    assert reader.readinto(buffer) == 1000 and buffer == CONTENT[:1000]
+    assert reader.readinto(buffer) == 1000
+    assert buffer == CONTENT[:1000]
     numbers = numpy.zeros((5, 5), "<i4")
-    assert reader.readinto(numbers) == 100 and numbers.tobytes() == CONTENT[1000:1100]
+    assert reader.readinto(numbers) == 100
+    assert numbers.tobytes() == CONTENT[1000:1100]
     mapped = mmap.mmap(-1, 4096)
-    assert reader.readinto(mapped) == 4096 and mapped[:] == CONTENT[1100:5196]
+    assert reader.readinto(mapped) == 4096
+    assert mapped[:] == CONTENT[1100:5196]
     assert reader.readinto(bytearray()) == 0
     reader.seek(-10, io.SEEK_END)
     buffer = bytearray(b"x" * 20)
-    assert reader.readinto(buffer) == 10 and buffer == CONTENT[-10:] + b"x" * 10
+    assert reader.readinto(buffer) == 10
+    assert buffer == CONTENT[-10:] + b"x" * 10
     assert reader.readinto(buffer) == 0
     for refused in (b"constant", memoryview(bytearray(10))[::2], "text", 3):
         with pytest.raises(TypeError):
@@ -126,7 +130,8 @@ def test_lines_and_text_are_read_through_what_io_has(call: Call, client: dstore.
         assert isinstance(raw, dstore.Reader)
         assert raw.readline() == lines[0].encode()
     with client.open("a", buffering=16) as small:
-        assert small.read(3) == b"lin" and len(small.peek()) <= 16
+        assert small.read(3) == b"lin"
+        assert len(small.peek()) <= 16
 
 
 def test_modes_that_are_none_are_value_errors(call: Call, client: dstore.Client) -> None:
@@ -253,7 +258,8 @@ def test_a_writer_stores_the_file_when_it_is_closed(call: Call, client: dstore.C
     assert call(writer.write, b"") == 0
     assert call(writer.write, memoryview(CONTENT)[100:]) == len(CONTENT) - 100
     assert writer.tell() == len(CONTENT)
-    assert writer.committed is None and not call(client.exists, "a")
+    assert writer.committed is None
+    assert not call(client.exists, "a")
     call(writer.close)
     assert writer.closed
     assert writer.committed.head == call(client.head, "a")
@@ -267,7 +273,8 @@ def test_a_writer_stores_the_file_when_it_is_closed(call: Call, client: dstore.C
 def test_a_writer_stores_the_file_at_the_end_of_a_with_block(call: Call, client: dstore.Client) -> None:
     with call.within(call.open(client, "a", "xb")) as writer:
         call(writer.write, b"content")
-    assert writer.committed and writer.committed.head.size == 7
+    assert writer.committed
+    assert writer.committed.head.size == 7
     with call.within(call.open(client, "empty", "wb")) as writer:
         pass
     assert call(client.get("empty").bytes) == b""
@@ -282,7 +289,8 @@ def test_a_writer_whose_block_ends_with_an_exception_stores_nothing(
         call(writer.write, noise(length))
         raise raised
     assert caught.value is raised
-    assert writer.closed and writer.committed is None
+    assert writer.closed
+    assert writer.committed is None
     assert_nothing_is_left(call, cluster, client)
 
 
@@ -307,7 +315,8 @@ def test_a_writer_that_is_discarded_stores_nothing(
     call(writer.discard)
     call(writer.discard)
     call(writer.close)
-    assert writer.closed and writer.committed is None
+    assert writer.closed
+    assert writer.committed is None
     with pytest.raises(ValueError):
         call(writer.write, b"more")
     assert_nothing_is_left(call, cluster, client)
@@ -379,7 +388,8 @@ def test_a_writer_raises_what_a_put_raises_and_stores_nothing(call: Call, client
             call(writer.write, b"more" * 20_000)
         with pytest.raises(dstore.DstoreError):
             call(writer.close)
-    assert writer.closed and writer.committed is None
+    assert writer.closed
+    assert writer.committed is None
     assert call(client.get("a").bytes) == b"old"
 
 

@@ -19,16 +19,16 @@ WITHOUT_TWIN = {
         "list": "begins nothing: what it gives does",
         "transport_key": "computes",
     },
-    "Cluster": {
-        name: "changes what is in memory, at once"
-        for name in ("client", "corrupt", "hang", "index_of", "kill", "kill_registry", "ledger_fault", "resume")
-    },
+    "Cluster": dict.fromkeys(
+        ("client", "corrupt", "hang", "index_of", "kill", "kill_registry", "ledger_fault", "resume"),
+        "changes what is in memory, at once",
+    ),
     "EthereumAccount": {"ledger": "begins nothing"},
     "LocalLedger": {"restore": "reads and writes a local file, like every constructor"},
-    "Owner": {
-        name: "a local file, or nothing but memory"
-        for name in ("create", "export_secret", "generate", "open", "open_keystore", "parse", "save", "transport_key")
-    },
+    "Owner": dict.fromkeys(
+        ("create", "export_secret", "generate", "open", "open_keystore", "parse", "save", "transport_key"),
+        "a local file, or nothing but memory",
+    ),
     "Reader": {
         "readall": "io's word for read()",
         "readinto": "of the protocol of io, whose callers wait; read_async gives what it gives",

@@ -27,7 +27,8 @@ VALUES = [kind for kind in vars(dstore).values() if isinstance(kind, type) and d
 def test_values_are_frozen_and_documented(kind: type) -> None:
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert not hasattr(kind, "__dict__") or "__slots__" in vars(kind)
-    assert kind.__doc__ and kind.__name__ in dstore.__all__
+    assert kind.__doc__
+    assert kind.__name__ in dstore.__all__
 
 
 def test_every_public_name_is_there_and_nothing_else() -> None:
@@ -65,7 +66,8 @@ def test_answers_are_pickled_copied_and_compared(
     for answer in answers:
         assert answer
         for again in (pickle.loads(pickle.dumps(answer)), copy.deepcopy(answer)):
-            assert again == answer and repr(again) == repr(answer)
+            assert again == answer
+            assert repr(again) == repr(answer)
     with pytest.raises(dataclasses.FrozenInstanceError):
         committed.head.size = 0
     assert committed.head == call(client.head, "a") != call(client.put, "b", b"").head
@@ -84,7 +86,8 @@ def test_a_scheme_is_a_value(data: int, parity: int) -> None:
         eval(repr(scheme), {"Scheme": dstore.Scheme}),
         pickle.loads(pickle.dumps(scheme)),
     ]
-    assert {scheme, *same} == {scheme} and copy.deepcopy(scheme) == scheme
+    assert {scheme, *same} == {scheme}
+    assert copy.deepcopy(scheme) == scheme
     assert scheme != str(scheme)
 
 
@@ -158,7 +161,9 @@ def test_nothing_that_is_shown_or_pickled_has_the_secret(
             texts += ["".join(traceback.format_exception_only(error)), repr(pickle.dumps(error))]
     texts += [str(record.__dict__) for record in caplog.records]
     for text in texts:
-        assert secret not in text and secret[:-1] not in text and "hunter2" not in text
+        assert secret not in text
+        assert secret[:-1] not in text
+        assert "hunter2" not in text
     assert secret == owner.export_secret() == (tmp_path / "owner.key").read_text().strip()
 
 

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::admission::{Door, OpenPuts};
@@ -36,9 +36,8 @@ pub use self::admission::{Admission, Strangers};
 
 /// The identity in a node's folder.
 const IDENTITY_FILE: &str = "identity.key";
-/// How often a node that ends looks whether its folder is free, and for how long at most.
-const RELEASE: Duration = Duration::from_millis(5);
-const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a node that ends waits until its folder is free.
+const RELEASE: Duration = Duration::from_secs(10);
 
 /// What the parts of a node share.
 pub(crate) struct NodeCore {
@@ -340,13 +339,13 @@ impl StorageNodeBuilder {
             (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
         };
         let guests = Guests::open(self.dir.clone(), &rt).await?;
-        let mut folder = Weak::new();
+        let mut released = None;
         let (store, copies) = match (self.store, self.dir) {
             (Some(stores), _) => stores,
             (None, Some(dir)) => {
                 let disk = DiskStore::open(dir, self.disk.capacity(self.config.capacity), rt.clone()).await?;
                 let disk = Arc::new(disk);
-                folder = Arc::downgrade(&disk);
+                released = Some(disk.released());
                 (disk.clone() as Arc<dyn ShardStore>, disk as Arc<dyn CopyStore>)
             }
             (None, None) => return Err(Error::config("a storage node needs a folder: StorageNodeBuilder::dir")),
@@ -410,7 +409,7 @@ impl StorageNodeBuilder {
         let announcer = Announcer::start(&rt, &core.identity, self.network, self.registries, describe);
         let watch = Arc::new(Watch { node: core.clone(), gate: server.gate(), standings: announcer.standings() });
         let admin = Admin::start(&rt, self.admin, watch.clone()).await?;
-        Ok(NodeHandle { server, announcer, core, watch, admin, folder })
+        Ok(NodeHandle { server, announcer, core, watch, admin, released })
     }
 }
 
@@ -421,8 +420,8 @@ pub struct NodeHandle {
     core: Arc<NodeCore>,
     watch: Arc<Watch>,
     admin: Option<Admin>,
-    /// Locks the folder while anybody has it; empty for a store that somebody else opened.
-    folder: Weak<DiskStore>,
+    /// Closes when its folder is free; `None` for a store that somebody else opened.
+    released: Option<async_channel::Receiver<()>>,
 }
 
 impl NodeHandle {
@@ -488,18 +487,15 @@ impl NodeHandle {
     /// Tells its registries that it leaves, takes no new request, and is ready when running ones have ended, at most 10 s
     /// later. The folder is then free for another node.
     pub async fn shutdown(self) {
-        let Self { server, announcer, core, watch, admin, folder } = self;
+        let Self { server, announcer, core, watch, admin, released } = self;
         announcer.shutdown().await;
         server.shutdown().await;
         let rt = core.rt.clone();
         drop((core, watch, admin));
-        // Upkeep ends where it is, and its work on other threads goes on to its end.
-        let released = async {
-            while folder.strong_count() > 0 {
-                rt.sleep(RELEASE).await;
-            }
-        };
-        let _ = rt.timeout(RELEASE_LIMIT, released).await;
+        // Upkeep ends where it is, but its work on other threads goes on to its end.
+        if let Some(released) = released {
+            let _ = rt.timeout(RELEASE, released.recv()).await;
+        }
     }
 
     /// Ready when it has ended.

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_channel::{Receiver, Sender};
+
 use super::files::{DiskFile, Files};
 use crate::error::Error;
 use crate::id::ShardId;
@@ -17,6 +19,10 @@ pub(super) struct Folder {
     root: PathBuf,
     files: Arc<dyn Files>,
     _lock: File,
+    /// After the lock, so that the channel closes when that is free. Nothing is ever sent.
+    _held: Sender<()>,
+    /// Closes when the folder is free.
+    pub(super) released: Receiver<()>,
 }
 
 /// What a shard has on the disk.
@@ -48,7 +54,8 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let folder = Self { root: root.to_owned(), files, _lock: lock };
+        let (held, released) = async_channel::bounded(1);
+        let folder = Self { root: root.to_owned(), files, _lock: lock, _held: held, released };
         folder.prepare().map_err(failed)?;
         Ok(folder)
     }

@@ -103,6 +103,11 @@ impl DiskStore {
         self.commit().count()
     }
 
+    /// Closes when nobody has the folder any more: work on other threads may outlive the store.
+    pub(crate) fn released(&self) -> async_channel::Receiver<()> {
+        self.disk.folder.released.clone()
+    }
+
     fn commit(&self) -> Commit {
         self.committer.handle()
     }
