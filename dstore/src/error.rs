@@ -321,7 +321,6 @@ impl Error {
             Self::Internal { .. } => Code::Internal,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Code::NotFound,
-                io::ErrorKind::AlreadyExists => Code::AlreadyExists,
                 io::ErrorKind::PermissionDenied => Code::PermissionDenied,
                 io::ErrorKind::StorageFull => Code::NoSpace,
                 io::ErrorKind::AlreadyExists => Code::AlreadyExists,
