@@ -18,6 +18,9 @@ from dstore._dstore import Client
 
 T = TypeVar("T")
 
+#: Seconds that a call waits, after Ctrl-C, for its work to end.
+PATIENCE = 1
+
 #: What chooses the settings of a client, beside the options themselves.
 SURROUNDINGS = ("DSTORE_", "ETH_", "ALCHEMY_", "HOME", "XDG_DATA_HOME")
 
@@ -97,20 +100,32 @@ def wait(loop: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, T]) -
     if asyncio._get_running_loop() is loop:
         work.close()
         raise NotImplementedError("a call that waits would hold up the event loop that is to do its work")
-    ended = threading.Event()
+    tasks: list[asyncio.Task[T] | None] = []
+    given_up, ended = threading.Event(), threading.Event()
 
     async def run() -> T:
+        tasks.append(asyncio.current_task())
         try:
+            if given_up.is_set():
+                work.close()
+                raise asyncio.CancelledError
             return await work
         finally:
             ended.set()
 
-    future = asyncio.run_coroutine_threadsafe(run(), loop)
+    def cancel() -> None:
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+
     try:
-        return future.result()
+        return asyncio.run_coroutine_threadsafe(run(), loop).result()
     except BaseException:
-        if future.cancel():
-            ended.wait(1)
+        # Of the work, or of this thread: Ctrl-C may come at any moment, even before the work has begun.
+        given_up.set()
+        if not ended.is_set():
+            loop.call_soon_threadsafe(cancel)
+            ended.wait(PATIENCE)
         raise
 
 
