@@ -1,5 +1,8 @@
 """Instances of the file system: their options, which are shared, and what outlives them."""
 
+# fsspec has no types.
+# mypy: disable-error-code="import-untyped, misc, no-untyped-call"
+
 import asyncio
 import json
 import os
@@ -51,13 +54,26 @@ def here(network: dstore.testing.Cluster, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "name",
-    ["owner_key", "ETH_PRIVATE_KEY", "private_key", "key", "secret", "password", "keystore_password", "rpc_url", "alchemy_key"],
+    [
+        "owner_key",
+        "ETH_PRIVATE_KEY",
+        "private_key",
+        "key",
+        "secret",
+        "password",
+        "keystore_password",
+        "rpc_url",
+        "alchemy_key",
+    ],
 )
 def test_a_secret_is_no_option_and_the_error_says_where_it_belongs(here: Path, name: str) -> None:
     with pytest.raises(TypeError) as refused:
-        DstoreFileSystem(**{name: SECRET})
+        DstoreFileSystem(**dict[str, Any]({name: SECRET}))
     text = str(refused.value)
-    assert name in text and "environment" in text and ".env" in text and "ETH_PRIVATE_KEY_FILE" in text
+    assert name in text
+    assert "environment" in text
+    assert ".env" in text
+    assert "ETH_PRIVATE_KEY_FILE" in text
     assert SECRET not in text
     with pytest.raises(TypeError):
         fsspec.url_to_fs("dstore://a", **{name: SECRET})
@@ -75,7 +91,8 @@ def test_what_is_no_setting_is_refused(here: Path) -> None:
 
 def test_a_client_comes_without_settings(network: dstore.testing.Cluster) -> None:
     with network.client() as client:
-        for options in [{"dir": "x"}, {"env_file": "x"}, {"scheme": "2+1"}]:
+        for name in ["dir", "env_file", "scheme"]:
+            options: dict[str, Any] = {name: "2+1"}
             with pytest.raises(TypeError, match="client"):
                 DstoreFileSystem(client=client, **options)
 
@@ -101,7 +118,8 @@ def test_other_surroundings_give_another_instance(here: Path, monkeypatch: pytes
     dstore.Owner.create(here / "other")
     monkeypatch.setenv("ETH_PRIVATE_KEY_FILE", str(here / "other"))
     second = DstoreFileSystem()
-    assert first != second and first.client.owner != second.client.owner
+    assert first != second
+    assert first.client.owner != second.client.owner
     monkeypatch.setenv("ETH_PRIVATE_KEY_FILE", str(here / "key"))
     assert DstoreFileSystem() is first
     (here / "sub").mkdir()
@@ -113,9 +131,13 @@ def test_two_clients_never_share_an_instance(network: dstore.testing.Cluster) ->
     with network.client() as one, network.client() as other:
         assert repr(one) == repr(other)
         first, second = DstoreFileSystem(client=one), DstoreFileSystem(client=other)
-        assert first is not second and first != second and hash(first) != hash(second)
-        assert first.client is one and second.client is other
-        assert first == DstoreFileSystem(client=one) and first._fs_token != second._fs_token
+        assert first is not second
+        assert first != second
+        assert hash(first) != hash(second)
+        assert first.client is one
+        assert second.client is other
+        assert first == DstoreFileSystem(client=one)
+        assert first._fs_token != second._fs_token
         assert not any(instance in (first, second) for instance in DstoreFileSystem._cache.values())
 
 
@@ -124,7 +146,8 @@ def test_a_closed_instance_is_never_handed_out_dead(here: Path) -> None:
     for close in [fs.close, lambda: fs.client.close()]:
         close()
         again = DstoreFileSystem()
-        assert again.find("") == [] and again.client.owner
+        assert again.find("") == []
+        assert again.client.owner
 
 
 def test_a_lent_client_that_is_closed_stays_closed(network: dstore.testing.Cluster) -> None:

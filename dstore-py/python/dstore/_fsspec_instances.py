@@ -1,5 +1,8 @@
 """Instances of `dstore.fsspec.DstoreFileSystem`: which are shared, and how those who wait call them."""
 
+# fsspec has no types.
+# mypy: disable-error-code="import-untyped"
+
 import asyncio
 import atexit
 import functools
@@ -9,6 +12,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fsspec.spec import AbstractFileSystem
@@ -33,7 +37,7 @@ class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has n
         """Changes with what a client takes from the environment. It tells nothing about that: it is salted."""
         variables = [item for item in os.environ.items() if item[0].startswith(SURROUNDINGS)]
         with suppress(OSError):
-            variables.append(("", os.getcwd()))
+            variables.append(("", str(Path.cwd())))
         return hash(frozenset(variables))
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
@@ -65,7 +69,8 @@ def _blocking(method: Callable[..., Coroutine[Any, Any, T]], name: str) -> Calla
     def call(self: Any, *args: Any, **options: Any) -> T:
         return wait(self.loop, method(self, *args, **options))
 
-    return _documented(call, name)
+    _document(call, name)
+    return call
 
 
 def _iterating(method: Callable[..., AsyncIterator[T]], name: str) -> Callable[..., Iterator[T]]:
@@ -76,13 +81,13 @@ def _iterating(method: Callable[..., AsyncIterator[T]], name: str) -> Callable[.
             while True:
                 yield wait(self.loop, _next(items))
 
-    return _documented(call, name)
+    _document(call, name)
+    return call
 
 
-def _documented(call: Any, name: str) -> Any:
+def _document(call: Any, name: str) -> None:
     call.__name__ = name
     call.__doc__ = call.__doc__ or getattr(AbstractFileSystem, name).__doc__
-    return call
 
 
 async def _next(items: AsyncIterator[T]) -> T:
