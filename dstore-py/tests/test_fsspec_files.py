@@ -1,12 +1,17 @@
 """Files that are opened through fsspec: what is read, and when what is written is stored."""
 
+# fsspec has no types.
+# What is written before an exception belongs into the block.
+# ruff: noqa: PT012
+# mypy: disable-error-code="import-untyped, misc, no-untyped-call"
+
 import contextlib
 import gc
 import gzip
 import os
 import pickle
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import dstore
 import dstore.testing
@@ -38,18 +43,25 @@ CACHES = [None, "none", "readahead", "bytes", "blockcache", "first", "mmap", "ba
 
 
 @pytest.mark.parametrize("cache", [cache for cache in CACHES if cache is None or cache in fsspec.caching.caches])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # fsspec leaves the file of its mmap cache open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_every_cache_reads_the_same_bytes(fs: DstoreFileSystem, cache: str | None) -> None:
     options: dict[str, Any] = {} if cache is None else {"cache_type": cache}
     with fs.open("lines", block_size=10_000, **options) as file:
         assert (file.readable(), file.seekable(), file.writable(), file.mode) == (True, True, False, "rb")
         assert (file.size, file.path, file.info()["version"]) == (len(CONTENT), "lines", 1)
-        assert file.read(5) == CONTENT[:5] and file.tell() == 5
+        assert file.read(5) == CONTENT[:5]
+        assert file.tell() == 5
         assert file.seek(-20_000, os.SEEK_END) == len(CONTENT) - 20_000
-        assert file.read(19_000) == CONTENT[-20_000:-1_000] and file.read() == CONTENT[-1_000:] and file.read(1) == b""
+        assert file.read(19_000) == CONTENT[-20_000:-1_000]
+        assert file.read() == CONTENT[-1_000:]
+        assert file.read(1) == b""
         file.seek(100_003)
         assert file.readline() == CONTENT[100_003:].split(b"\n")[0] + b"\n"
         target = bytearray(30_000)
-        assert file.seek(7) == 7 and file.readinto(target) == 30_000 and target == CONTENT[7:30_007]
+        assert file.seek(7) == 7
+        assert file.readinto(target) == 30_000
+        assert target == CONTENT[7:30_007]
         file.seek(0)
         assert b"".join(file) == CONTENT
     assert file.closed
@@ -81,7 +93,8 @@ def test_an_opened_file_reads_one_version(fs: DstoreFileSystem, cache: str | Non
         opened = fs.info("a")
         assert file.read(10) == b"1" * 10
         fs.pipe_file("a", b"2" * 200_000)
-        assert file.read() == b"1" * 199_990 and file.info() == opened
+        assert file.read() == b"1" * 199_990
+        assert file.info() == opened
     assert fs.cat_file("a", 0, 1) == b"2"
 
 
@@ -117,7 +130,8 @@ def test_a_file_is_stored_when_it_is_closed(fs: DstoreFileSystem) -> None:
     assert not fs.exists("a")
     file.close()
     file.close()
-    assert fs.cat_file("a") == CONTENT and fs.info("a")["attributes"] == {"colour": "red"}
+    assert fs.cat_file("a") == CONTENT
+    assert fs.info("a")["attributes"] == {"colour": "red"}
     with pytest.raises(ValueError, match="closed"):
         file.write(b"")
     fs.touch("b")
@@ -151,8 +165,8 @@ class Pair:
         self.stack.__enter__()
         return self.file
 
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        self.stack.__exit__(kind, value, trace)
+    def __exit__(self, *error: object) -> None:
+        self.stack.__exit__(*cast("Any", error))
 
 
 BLOCKS: dict[str, Callable[[DstoreFileSystem], Any]] = {
@@ -194,7 +208,7 @@ def test_a_file_that_is_stored_because_of_an_exception_is_stored(fs: DstoreFileS
         def __enter__(self) -> None:
             pass
 
-        def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        def __exit__(self, *error: object) -> None:
             file = fs.open("report", "wb")
             file.write(b"KeyError")
             file.close()
@@ -211,16 +225,17 @@ def test_a_file_that_is_stored_because_of_an_exception_is_stored(fs: DstoreFileS
     assert fs.cat(["report", "text", "handled"]) == dict.fromkeys(["report", "text", "handled"], b"KeyError")
 
 
-@pytest.mark.parametrize("mode", ["wb", "w"])
-def test_a_file_that_nobody_closes_is_not_stored(fs: DstoreFileSystem, mode: str) -> None:
-    file: Any = fs.open("a", mode)
-    file.write(b"half" if mode == "wb" else "half")
-    del file
-    with pytest.warns(ResourceWarning) if mode == "wb" else contextlib.nullcontext():
-        file = fs.open("b", mode)
+def test_a_file_that_nobody_closes_is_not_stored(fs: DstoreFileSystem) -> None:
+    file: Any = fs.open("a", "wb")
+    file.write(b"half")
+    with pytest.warns(ResourceWarning):
         del file
         gc.collect()
-    assert not fs.exists("a") and not fs.exists("b")
+    text: Any = fs.open("b", "w")
+    text.write("half")
+    del text
+    gc.collect()
+    assert fs.find("") == ["lines"]
 
 
 def test_exclusive_creation_is_refused_early_and_late(fs: DstoreFileSystem) -> None:
@@ -247,7 +262,8 @@ def test_a_transaction_stores_all_files_at_its_end(fs: DstoreFileSystem) -> None
             file.write(b"1")
         with fs.open("b", "w") as text:
             text.write("2")
-        assert not fs.exists("a") and not fs.exists("b")
+        assert not fs.exists("a")
+        assert not fs.exists("b")
     assert fs.cat(["a", "b"]) == {"a": b"1", "b": b"2"}
 
 
@@ -262,7 +278,9 @@ def test_a_transaction_that_ends_with_an_exception_stores_nothing(fs: DstoreFile
             raise KeyError
         with fs.open("c", "wb") as file:
             file.write(b"1")
-    assert not fs.exists("a") and not fs.exists("b") and fs.exists("c")
+    assert not fs.exists("a")
+    assert not fs.exists("b")
+    assert fs.exists("c")
 
 
 def test_a_file_over_a_lent_client_is_not_pickled(fs: DstoreFileSystem) -> None:

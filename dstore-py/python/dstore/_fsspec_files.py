@@ -1,5 +1,8 @@
 """Files that `dstore.fsspec` opens: what fsspec expects of a file, over our own readers and writers."""
 
+# fsspec has no types.
+# mypy: disable-error-code="import-untyped"
+
 import inspect
 import io
 import sys
@@ -63,14 +66,14 @@ class BufferedFile(io.BufferedReader):
         return data
 
     @property
-    def mode(self) -> str:  # type: ignore[override]  # io says str for files that have one
+    def mode(self) -> str:
         """Always "rb"."""
         return "rb"
 
     @property
     def full_name(self) -> str:
         """The path with its protocol."""
-        return self.fs.unstrip_protocol(self.path)
+        return str(self.fs.unstrip_protocol(self.path))
 
     def info(self) -> dict[str, Any]:
         """The file that is read, even when there is a newer version by now."""
@@ -149,7 +152,8 @@ class FileWriter(Writer):
 def _failing_blocks() -> int:
     """How many `with` blocks are being left with an exception, further up the stack.
 
-    What wraps files, such as fsspec's `OpenFile`, pandas and pyarrow, closes them all the same then, and does not say why.
+    What wraps files, such as fsspec's `OpenFile`, pandas and pyarrow, closes them all the same then, and does not say
+    why.
     """
     count = 0
     frame: FrameType | None = sys._getframe(1)

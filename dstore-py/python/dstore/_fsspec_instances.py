@@ -1,5 +1,8 @@
 """Instances of `dstore.fsspec.DstoreFileSystem`: which are shared, and how those who wait call them."""
 
+# fsspec has no types.
+# mypy: disable-error-code="import-untyped"
+
 import asyncio
 import atexit
 import functools
@@ -9,6 +12,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fsspec.spec import AbstractFileSystem
@@ -17,6 +21,9 @@ from fsspec.utils import tokenize
 from dstore._dstore import Client
 
 T = TypeVar("T")
+
+#: Seconds that a call waits, after Ctrl-C, for its work to end.
+PATIENCE = 1
 
 #: What chooses the settings of a client, beside the options themselves.
 SURROUNDINGS = ("DSTORE_", "ETH_", "ALCHEMY_", "HOME", "XDG_DATA_HOME")
@@ -30,7 +37,7 @@ class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has n
         """Changes with what a client takes from the environment. It tells nothing about that: it is salted."""
         variables = [item for item in os.environ.items() if item[0].startswith(SURROUNDINGS)]
         with suppress(OSError):
-            variables.append(("", os.getcwd()))
+            variables.append(("", str(Path.cwd())))
         return hash(frozenset(variables))
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
@@ -62,7 +69,8 @@ def _blocking(method: Callable[..., Coroutine[Any, Any, T]], name: str) -> Calla
     def call(self: Any, *args: Any, **options: Any) -> T:
         return wait(self.loop, method(self, *args, **options))
 
-    return _documented(call, name)
+    _document(call, name)
+    return call
 
 
 def _iterating(method: Callable[..., AsyncIterator[T]], name: str) -> Callable[..., Iterator[T]]:
@@ -73,13 +81,13 @@ def _iterating(method: Callable[..., AsyncIterator[T]], name: str) -> Callable[.
             while True:
                 yield wait(self.loop, _next(items))
 
-    return _documented(call, name)
+    _document(call, name)
+    return call
 
 
-def _documented(call: Any, name: str) -> Any:
+def _document(call: Any, name: str) -> None:
     call.__name__ = name
     call.__doc__ = call.__doc__ or getattr(AbstractFileSystem, name).__doc__
-    return call
 
 
 async def _next(items: AsyncIterator[T]) -> T:
@@ -97,20 +105,32 @@ def wait(loop: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, T]) -
     if asyncio._get_running_loop() is loop:
         work.close()
         raise NotImplementedError("a call that waits would hold up the event loop that is to do its work")
-    ended = threading.Event()
+    tasks: list[asyncio.Task[T] | None] = []
+    given_up, ended = threading.Event(), threading.Event()
 
     async def run() -> T:
+        tasks.append(asyncio.current_task())
         try:
+            if given_up.is_set():
+                work.close()
+                raise asyncio.CancelledError
             return await work
         finally:
             ended.set()
 
-    future = asyncio.run_coroutine_threadsafe(run(), loop)
+    def cancel() -> None:
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+
     try:
-        return future.result()
+        return asyncio.run_coroutine_threadsafe(run(), loop).result()
     except BaseException:
-        if future.cancel():
-            ended.wait(1)
+        # Of the work, or of this thread: Ctrl-C may come at any moment, even before the work has begun.
+        given_up.set()
+        if not ended.is_set():
+            loop.call_soon_threadsafe(cancel)
+            ended.wait(PATIENCE)
         raise
 
 

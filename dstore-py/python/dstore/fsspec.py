@@ -9,20 +9,24 @@
 ...     file.read()
 b'hello'
 
-It is fsspec's `AsyncFileSystem`, since that moves many files at once (`cat`, `put`, `get`, `copy`, `rm`) and serves both
-asyncio and callers who wait. An opened file is our reader or writer itself, without an event loop. Our reader reads
-ahead by itself; fsspec's caches do more harm than good: lines came 25 times as slow through "readahead", reads here and
-there 60 times, and one column of a parquet file 8 times. They are used where `cache_type` asks for one.
+It is fsspec's `AsyncFileSystem`, since that moves many files at once (`cat`, `put`, `get`, `copy`, `rm`) and serves
+both asyncio and callers who wait. An opened file is our reader or writer itself, without an event loop. Our reader
+reads ahead by itself, and fsspec's caches do more harm than good: through "readahead", lines were 25 times as slow,
+reads here and there 60 times, and one column of a parquet file 8 times. They are used where `cache_type` asks for one.
 
 Paths are flat names with `/` in them. A directory is what has files below it: there are no empty ones.
 """
+
+# fsspec has no types.
+# mypy: disable-error-code="import-untyped"
 
 import asyncio
 import errno
 import io
 import os
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from fsspec.asyn import AsyncFileSystem, _run_coros_in_chunks
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Tree = dict[str, list[dict[str, Any]]]
+    Mode = Literal["overwrite", "create", "update"]
 
 #: Files that are moved at once, unless told otherwise. Each transfer may take memory for itself.
 AT_ONCE = 8
@@ -125,7 +130,7 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
         return super().__reduce__()
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """fsspec's serialised form: the options, none of which is a secret."""
+        """The serialised form of fsspec: the options, none of which is a secret."""
         self._check_portable()
         return cast("dict[str, Any]", super().to_dict(include_password=include_password))
 
@@ -233,11 +238,11 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
         if first < 0 or (end is not None and end < 0):
             reader: Reader = await self.client.get(path, **options).reader_async()
             with reader:
-                first, last, _ = slice(start, end).indices(reader.size)
+                first, stop, _ = slice(start, end).indices(reader.size)
                 reader.seek(first)
-                return await reader.read_async(max(last - first, 0))
+                return await reader.read_async(max(stop - first, 0))
         last = None if end is None else max(first, end)
-        return cast("bytes", await self.client.get(path, start=first, end=last, **options).bytes_async())
+        return await self.client.get(path, start=first, end=last, **options).bytes_async()
 
     async def _cat_ranges(
         self,
@@ -254,12 +259,14 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
         ends = list(ends) if isinstance(ends, Iterable) else [ends] * len(paths)
         if not len(paths) == len(starts) == len(ends):
             raise ValueError("paths, starts and ends must be of one length")
-        requests = [(self._strip_protocol(path), start or 0, end) for path, start, end in zip(paths, starts, ends)]
+        requests = [
+            (self._strip_protocol(path), start or 0, end) for path, start, end in zip(paths, starts, ends, strict=True)
+        ]
         groups = _groups(requests)
         jobs = [self._cat_group([requests[index] for index in group], options) for group in groups]
         results = await self._gather(jobs, batch_size, return_exceptions=True)
         out: list[Any] = [b""] * len(paths)
-        for group, result in zip(groups, results):
+        for group, result in zip(groups, results, strict=True):
             for position, index in enumerate(group):
                 out[index] = result if is_exception(result) else result[position]
         if on_error != "return":
@@ -272,11 +279,9 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
             return [await self._cat_file(*requests[0], **options)]
         path = requests[0][0]
         ranges = [(start, max(start, end or 0)) for _, start, end in requests]
-        return cast("list[bytes]", await self.client.get(path, **options).ranges_async(ranges))
+        return await self.client.get(path, **options).ranges_async(ranges)
 
-    async def _get_file(
-        self, rpath: str, lpath: Any, callback: Callback = DEFAULT_CALLBACK, **options: Any
-    ) -> None:
+    async def _get_file(self, rpath: str, lpath: Any, callback: Callback = DEFAULT_CALLBACK, **options: Any) -> None:
         rpath = self._strip_protocol(rpath)
         get = self.client.get(rpath, progress=_progress(callback, "bytes_done"), **options)
         try:
@@ -288,22 +293,22 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
         except NotFound:
             if not await self._isdir(rpath):
                 raise
-            os.makedirs(lpath, exist_ok=True)
+            Path(lpath).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # at once
 
     # Writing
 
-    async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **options: Any) -> None:
+    async def _pipe_file(self, path: str, value: Any, mode: "Mode" = "overwrite", **options: Any) -> None:
         await self.client.put_async(self._strip_protocol(path), value, mode=mode, **options)
 
     async def _put_file(
         self,
         lpath: Any,
         rpath: str,
-        mode: str = "overwrite",
+        mode: "Mode" = "overwrite",
         callback: Callback = DEFAULT_CALLBACK,
         **options: Any,
     ) -> None:
-        if os.path.isdir(lpath):
+        if Path(lpath).is_dir():  # noqa: ASYNC240  # at once
             return
         progress = _progress(callback, "bytes_durable")
         await self.client.upload_async(lpath, self._strip_protocol(rpath), mode=mode, progress=progress, **options)
@@ -339,9 +344,7 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
             return
         if isinstance(path1, str) and not recursive and await self._isdir(path1):
             _raise(errno.EISDIR, path1)
-        await self._copy(
-            path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", rename=True, **options
-        )
+        await self._copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", rename=True, **options)
 
     async def _rm_file(self, path: str, **_: Any) -> None:
         path = self._strip_protocol(path)
@@ -421,8 +424,7 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
                 return BufferedFile(self, reader, block or BUFFER)
             caching = {"cache_type": cache_type or "readahead", "cache_options": cache_options}
             return CachedFile(self, reader, block or "default", **caching)
-        _check_mode(mode)
-        if mode == "xb":
+        if _checked(mode) == "xb":
             if self.client.exists(path):
                 _raise(errno.EEXIST, path)
             options["mode"] = "create"
@@ -435,11 +437,11 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
         if "b" not in mode or options.pop("compression", None):
             raise ValueError("open_async opens binary files, without compression")
         path = self._strip_protocol(path)
-        if mode != "rb":
-            _check_mode(mode)
-        if mode == "xb" and await self.client.exists_async(path):
+        if mode == "rb":
+            return AsyncFile(await self.client.open_async(path, "rb", **options))
+        if _checked(mode) == "xb" and await self.client.exists_async(path):
             _raise(errno.EEXIST, path)
-        return AsyncFile(await self.client.open_async(path, mode, **options))
+        return AsyncFile(await self.client.open_async(path, _checked(mode), **options))
 
 
 def _is_closed(client: Client) -> bool:
@@ -457,12 +459,15 @@ def _raise(number: int, path: str) -> NoReturn:
     raise OSError(number, os.strerror(number), path)
 
 
-def _check_mode(mode: str) -> None:
-    if mode not in {"wb", "xb"}:
-        raise NotImplementedError(
-            f"mode {mode!r}: files are stored whole. Open with 'r' to read, with 'w' to store, and with 'x' to store where "
-            "no file is; nothing is appended to a file, or changed in it"
-        )
+def _checked(mode: str) -> 'Literal["wb", "xb"]':
+    if mode == "wb":
+        return "wb"
+    if mode == "xb":
+        return "xb"
+    raise NotImplementedError(
+        f"mode {mode!r}: files are stored whole. Open with 'r' to read, with 'w' to store, and with 'x' to store where "
+        "no file is; nothing is appended to a file, or changed in it"
+    )
 
 
 def _progress(callback: Callback, count: str) -> "Callable[[Progress], None] | None":
