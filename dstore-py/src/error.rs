@@ -20,6 +20,11 @@ pub(crate) fn raised<T>(py: Python<'_>, result: dstore::Result<T>) -> PyResult<T
 }
 
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    if let Error::Io { source, .. } = error
+        && let Some(GivenUp(what)) = source.get_ref().and_then(|cause| cause.downcast_ref())
+    {
+        return Ok(PyRuntimeError::new_err(*what));
+    }
     let details = details(py, error)?;
     let exception = make(py, error.code(), &error.to_string(), error.is_retryable(), &details)?;
     let mut cause = error.source();
@@ -112,7 +117,19 @@ pub(crate) fn running_already(what: &str) -> PyErr {
     PyRuntimeError::new_err(format!("this {what} is running already"))
 }
 
-/// What was begun has been cancelled, and cannot be gone on with.
-pub(crate) fn interrupted(what: &str) -> Error {
-    Error::Io { what: what.to_owned(), source: std::io::ErrorKind::Interrupted.into() }
+/// What was begun has been cancelled, and cannot be gone on with: `RuntimeError` for whoever tries.
+pub(crate) fn interrupted(what: &'static str) -> Error {
+    Error::Io { what: what.to_owned(), source: std::io::Error::other(GivenUp(what)) }
 }
+
+/// By what [`interrupted`] is told from failures of this machine.
+#[derive(Debug)]
+struct GivenUp(&'static str);
+
+impl std::fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for GivenUp {}

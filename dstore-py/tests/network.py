@@ -152,10 +152,10 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def dstore_cli() -> Path:
-    """The binary that the environment variable DSTORE_CLI names."""
-    named = os.environ.get("DSTORE_CLI")
+    """The binary that the environment variable TEST_DSTORE_CLI names."""
+    named = os.environ.get("TEST_DSTORE_CLI")
     if not named or not Path(named).is_file():
-        pytest.fail("set DSTORE_CLI to the path of the binary `dstore-cli`: these tests run it")
+        pytest.fail("set TEST_DSTORE_CLI to the path of the binary `dstore-cli`: these tests run it")
     return Path(named).resolve()
 
 

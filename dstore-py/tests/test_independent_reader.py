@@ -1,6 +1,6 @@
 """Files that the real `dstore-cli` stored, read by the independent reader from what is at rest.
 
-The environment variable DSTORE_CLI is the path of the binary.
+The environment variable TEST_DSTORE_CLI is the path of the binary.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
     @property
     def client(self) -> Client:
         """The client that does the work. When it was closed and is not yours, a new one takes its place."""
-        if self._client is None or (not self._is_lent and _is_closed(self._client)):
+        if self._client is None or (not self._is_lent and self._client.is_closed):
             self._client = Client.from_env(**self._settings)
             close_at_exit(self._client)
         return self._client
@@ -442,13 +442,6 @@ class DstoreFileSystem(AsyncFileSystem, metaclass=Instances):  # type: ignore[mi
         if _checked(mode) == "xb" and await self.client.exists_async(path):
             _raise(errno.EEXIST, path)
         return AsyncFile(await self.client.open_async(path, _checked(mode), **options))
-
-
-def _is_closed(client: Client) -> bool:
-    try:
-        return not client.owner
-    except RuntimeError:
-        return True
 
 
 def _directory(path: str) -> dict[str, Any]:

@@ -178,6 +178,15 @@ impl Client {
         Ok(self.client()?.transport_key(args::node(py, node)?).to_string())
     }
 
+    /// Whether it was closed: nothing can be asked any more.
+    ///
+    /// >>> client.is_closed
+    /// False
+    #[getter]
+    fn is_closed(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Waits for what runs in the background, such as retiring replaced versions, for at most the time of `timeout`.
     /// Nothing can be asked afterwards. Closing twice does nothing. A client that is not closed ends without waiting.
     ///
