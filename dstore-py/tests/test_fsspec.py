@@ -2,7 +2,6 @@
 
 # fsspec has no types.
 # What is written before an exception belongs into the block.
-# ruff: noqa: PT012
 # mypy: disable-error-code="import-untyped, misc, no-untyped-call"
 
 import asyncio

@@ -82,13 +82,13 @@ def test_ctrl_c_ends_a_call_that_blocks_and_nothing_is_stored(
 def test_ctrl_c_in_a_with_block_that_writes_stores_nothing(
     cluster: dstore.testing.Cluster, client: dstore.Client
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        with client.open("new", "wb") as file:
-            hang(cluster)
-            alarm()
-            while True:
-                file.write(b"5" * 1_000_000)
-    assert file.closed and file.committed is None
+    with pytest.raises(KeyboardInterrupt), client.open("new", "wb") as file:
+        hang(cluster)
+        alarm()
+        while True:
+            file.write(b"5" * 1_000_000)
+    assert file.closed
+    assert file.committed is None
     for index in range(3):
         cluster.resume(index)
     assert not client.exists("new")
