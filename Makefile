@@ -96,7 +96,7 @@ advisories:
 
 fmt:
 	cargo fmt --all
-	$(or $(CARGO_TARGET_DIR),target)/python/bin/ruff format dstore-py benches/python.py    # once make python has made it
+	$(or $(CARGO_TARGET_DIR),target)/python/bin/ruff format --config dstore-py/pyproject.toml dstore-py benches/python.py    # once make python has made it
 	cargo fmt --manifest-path dstore/fuzz/Cargo.toml
 	cd contracts && bin/forge fmt
 

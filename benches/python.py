@@ -56,9 +56,7 @@ def main() -> None:
         with source.open("wb") as file:
             for _ in range(arguments.mib):
                 file.write(b"\x07" * (1 << 20))
-        network = subprocess.Popen(
-            [arguments.cli, "dev", "--dir", folder], stdout=subprocess.PIPE, text=True
-        )
+        network = subprocess.Popen([arguments.cli, "dev", "--dir", folder], stdout=subprocess.PIPE, text=True)
         try:
             assert network.stdout is not None
             network.stdout.readline()
@@ -80,16 +78,12 @@ def compare(arguments: argparse.Namespace, folder: Path, source: Path) -> None:
     print(
         f"{arguments.mib} MiB, {arguments.rounds} rounds; `import dstore` alone: {nothing.cpu:.2f} s, {nothing.memory:.0f} MiB"
     )
-    print(
-        f"{'':10} {'CPU Rust':>9} {'Python':>8} {'ratio':>6} {'memory Rust':>12} {'Python':>9} {'more':>9}"
-    )
+    print(f"{'':10} {'CPU Rust':>9} {'Python':>8} {'ratio':>6} {'memory Rust':>12} {'Python':>9} {'more':>9}")
     rust: dict[str, list[Usage]] = {name: [] for name in operations}
     python: dict[str, list[Usage]] = {name: [] for name in operations}
     for _ in range(arguments.rounds):
         for name, file in operations.items():
-            rust[name].append(
-                run([str(arguments.rust), name, str(arguments.mib), *file], folder)
-            )
+            rust[name].append(run([str(arguments.rust), name, str(arguments.mib), *file], folder))
             python[name].append(
                 run(
                     [sys.executable, "-c", CLIENT, name, str(arguments.mib), *file],
@@ -99,17 +93,9 @@ def compare(arguments: argparse.Namespace, folder: Path, source: Path) -> None:
             target.unlink(missing_ok=True)
     for name in operations:
         ours, theirs = python[name], rust[name]
-        ratio = statistics.median(
-            a.cpu / b.cpu for a, b in zip(ours, theirs, strict=True)
-        )
-        cpu = [
-            statistics.median(usage.cpu for usage in usages)
-            for usages in (theirs, ours)
-        ]
-        memory = [
-            statistics.median(usage.memory for usage in usages)
-            for usages in (theirs, ours)
-        ]
+        ratio = statistics.median(a.cpu / b.cpu for a, b in zip(ours, theirs, strict=True))
+        cpu = [statistics.median(usage.cpu for usage in usages) for usages in (theirs, ours)]
+        memory = [statistics.median(usage.memory for usage in usages) for usages in (theirs, ours)]
         print(
             f"{name:10} {cpu[0]:7.2f} s {cpu[1]:6.2f} s {ratio:6.3f} {memory[0]:8.0f} MiB {memory[1]:5.0f} MiB"
             f" {memory[1] - memory[0]:5.0f} MiB"
