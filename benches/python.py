@@ -29,6 +29,8 @@ with dstore.Client.from_env() as client:
 
 @dataclass(frozen=True)
 class Usage:
+    """What a process took."""
+
     cpu: float
     """Seconds, of user and system."""
     memory: float
@@ -36,6 +38,7 @@ class Usage:
 
 
 def run(command: list[str], folder: Path) -> Usage:
+    """Runs a process to its end, as a client whose folder this is."""
     process = subprocess.Popen(command, env={**os.environ, "DSTORE_DIR": str(folder)})
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
@@ -44,6 +47,7 @@ def run(command: list[str], folder: Path) -> Usage:
 
 
 def main() -> None:
+    """Starts a network, and compares."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cli", type=Path, required=True)
     parser.add_argument("--rust", type=Path, required=True)
@@ -67,6 +71,7 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace, folder: Path, source: Path) -> None:
+    """Prints the medians, and that of the ratios of each round."""
     target = source.with_name("target")
     operations = {
         "put": [],
@@ -75,9 +80,8 @@ def compare(arguments: argparse.Namespace, folder: Path, source: Path) -> None:
         "download": [str(target)],
     }
     nothing = run([sys.executable, "-c", "import dstore"], folder)
-    print(
-        f"{arguments.mib} MiB, {arguments.rounds} rounds; `import dstore` alone: {nothing.cpu:.2f} s, {nothing.memory:.0f} MiB"
-    )
+    print(f"{arguments.mib} MiB, {arguments.rounds} rounds")
+    print(f"`import dstore` alone: {nothing.cpu:.2f} s, {nothing.memory:.0f} MiB")
     print(f"{'':10} {'CPU Rust':>9} {'Python':>8} {'ratio':>6} {'memory Rust':>12} {'Python':>9} {'more':>9}")
     rust: dict[str, list[Usage]] = {name: [] for name in operations}
     python: dict[str, list[Usage]] = {name: [] for name in operations}
