@@ -436,7 +436,7 @@ def test_a_stream_that_failed_can_not_be_gone_on_with(
     cluster.kill(1)
     with pytest.raises(dstore.NotEnoughShards):
         call.each(stream)
-    with pytest.raises(dstore.DstoreError, match="begin again"):
+    with pytest.raises(RuntimeError, match="begin again"):
         call.each(stream)
 
 

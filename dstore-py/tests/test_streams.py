@@ -384,9 +384,9 @@ def test_a_writer_raises_what_a_put_raises_and_stores_nothing(call: Call, client
         call(writer.close)
     if not writer.closed:
         # What comes after the failure is not stored either.
-        with pytest.raises(dstore.DstoreError):
+        with pytest.raises(RuntimeError, match="nothing was stored"):
             call(writer.write, b"more" * 20_000)
-        with pytest.raises(dstore.DstoreError):
+        with pytest.raises(RuntimeError, match="nothing was stored"):
             call(writer.close)
     assert writer.closed
     assert writer.committed is None

@@ -117,8 +117,9 @@ fn every_test_that_the_page_names_is_there() {
     let (_, promises) = page.split_once("## What always holds").expect("the section");
     let named: Vec<_> = promises.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 1).collect();
     assert!(named.len() > 10, "{named:?}");
-    let code: String = rust_files().iter().map(read).collect();
-    let gone: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    let code: String = rust_files().iter().chain(&files(".py")).map(read).collect();
+    let is_there = |name: &str| ["fn", "def"].iter().any(|word| code.contains(&format!("{word} {name}(")));
+    let gone: Vec<_> = named.iter().filter(|name| !is_there(name)).collect();
     assert!(gone.is_empty(), "{gone:?}");
 }
 
@@ -307,6 +308,11 @@ fn root() -> PathBuf {
 
 /// The Rust files of the repository, with `/` in their names.
 fn rust_files() -> Vec<String> {
+    files(".rs")
+}
+
+/// All files whose names end so, but those that are built.
+fn files(ending: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
@@ -317,7 +323,7 @@ fn rust_files() -> Vec<String> {
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             if item.path().is_dir() && !built {
                 folders.push(path);
-            } else if name.ends_with(".rs") {
+            } else if name.ends_with(ending) {
                 found.push(path);
             }
         }
