@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_lock::Mutex;
 use dstore::testing::Defect;
 use dstore::{Result, testing};
+use futures_lite::future::or;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -14,6 +16,9 @@ use crate::client::Client;
 use crate::ledger::MemoryLedger;
 use crate::owner::Owner;
 use crate::{args, error, run, settings};
+
+/// How often a call looks whether an earlier one has ended, and whether somebody has interrupted it.
+const TURN: Duration = Duration::from_millis(5);
 
 /// A whole network in this process and in memory, for tests: a registry and `nodes` storage nodes, which can fail as
 /// you say.
@@ -38,6 +43,8 @@ pub(crate) struct Cluster {
 struct Running {
     cluster: Mutex<Option<testing::Cluster>>,
     is_running: AtomicBool,
+    /// Told when the cluster is to stop, for calls that wait for what does not come.
+    stopping: event_listener::Event,
 }
 
 impl Running {
@@ -50,6 +57,7 @@ impl Running {
 
     async fn stop(self: Arc<Self>) -> Result<()> {
         self.is_running.store(false, Ordering::Relaxed);
+        self.stopping.notify(usize::MAX);
         drop(self.cluster.lock().await.take());
         Ok(())
     }
@@ -67,16 +75,23 @@ impl Cluster {
         work: impl FnOnce(&mut testing::Cluster) -> T + Send,
     ) -> PyResult<T> {
         let _pass = crate::gate::enter(py)?;
-        py.detach(|| {
-            let mut cluster = self.running.cluster.lock_blocking();
-            let cluster = cluster.as_mut().ok_or_else(|| error::not_running("cluster"))?;
-            match index {
-                Some(index) if index >= cluster.len() => {
-                    Err(PyIndexError::new_err(format!("there is no node {index}: the cluster has {}", cluster.len())))
+        let mut cluster = loop {
+            match self.running.cluster.try_lock() {
+                Some(cluster) => break cluster,
+                // Another call of this cluster waits for something: it may be this thread that ends the wait.
+                None => {
+                    py.detach(|| std::thread::sleep(TURN));
+                    py.check_signals()?;
                 }
-                _ => Ok(work(cluster)),
             }
-        })
+        };
+        let cluster = cluster.as_mut().ok_or_else(|| error::not_running("cluster"))?;
+        match index {
+            Some(index) if index >= cluster.len() => {
+                Err(PyIndexError::new_err(format!("there is no node {index}: the cluster has {}", cluster.len())))
+            }
+            _ => Ok(py.detach(|| work(cluster))),
+        }
     }
 
     /// The future of `work` on the cluster that runs.
@@ -95,10 +110,19 @@ impl Cluster {
         self.with(py, index, |_| ())?;
         let running = self.running.clone();
         Ok(async move {
-            match &mut *running.cluster.lock().await {
-                Some(cluster) => work(cluster).await,
-                None => Err(error::interrupted("the cluster was stopped")),
-            }
+            let stopped = || Err(error::interrupted("the cluster was stopped"));
+            let stopping = running.stopping.listen();
+            let work = async {
+                match &mut *running.cluster.lock().await {
+                    Some(cluster) => work(cluster).await,
+                    None => stopped(),
+                }
+            };
+            or(work, async {
+                stopping.await;
+                stopped()
+            })
+            .await
         })
     }
 }
@@ -275,7 +299,7 @@ impl Cluster {
     /// >>> network.ledger_fault("refuse")
     /// >>> client.put("a.txt", b"hello")
     /// Traceback (most recent call last):
-    /// dstore._exceptions.Unavailable: the ledger (broken for a test): cannot be reached
+    /// dstore.Unavailable: the ledger (broken for a test): cannot be reached
     /// >>> network.ledger_fault(None)
     #[pyo3(signature = (fault))]
     fn ledger_fault(&self, py: Python<'_>, fault: Option<&str>) -> PyResult<()> {

@@ -7,6 +7,7 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 use crate::error;
@@ -84,7 +85,18 @@ pub(crate) async fn closing() {
 }
 
 /// Has the end of the interpreter cancel what runs, and wait for it.
+///
+/// # Errors
+/// `ImportError` in a second interpreter of the process: the end of one would end the work of all.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    static INTERPRETER: OnceLock<usize> = OnceLock::new();
+    // Each interpreter has modules of its own, as long as it lives.
+    let modules = py.import("sys")?.getattr("modules")?.as_ptr() as usize;
+    if *INTERPRETER.get_or_init(|| modules) != modules {
+        return Err(PyImportError::new_err(
+            "dstore works in one interpreter of a process, and is in another one already",
+        ));
+    }
     let close = pyo3::types::PyCFunction::new_closure(py, None, None, |args, _| close(args.py()))?;
     py.import("atexit")?.call_method1("register", (close,))?;
     Ok(())
@@ -94,7 +106,7 @@ fn close(py: Python<'_>) {
     if GATE.is_forked() {
         return;
     }
-    crate::log::drain(py);
+    let _ = crate::log::drain(py);
     GATE.inside().closed = true;
     GATE.open.close();
     py.detach(|| {

@@ -68,7 +68,8 @@ pub(crate) fn install() {
 /// Makes the level of the logger `dstore` ours.
 pub(crate) fn follow(py: Python<'_>) -> PyResult<()> {
     let logger = py.import("logging")?.call_method1("getLogger", ("dstore",))?;
-    let level: i32 = logger.call_method0("getEffectiveLevel")?.extract()?;
+    // However large, it means that nothing is told.
+    let level = logger.call_method0("getEffectiveLevel")?.extract().unwrap_or(i32::MAX);
     if FOLLOWED.swap(level, Ordering::Relaxed) != level
         && let Some(filter) = FILTER.get()
     {
@@ -86,15 +87,19 @@ pub(crate) fn follow(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Hands over what waits.
-pub(crate) fn drain(py: Python<'_>) {
+///
+/// # Errors
+/// What is raised meanwhile and is no failure of a handler's, which `logging` tells itself: an interrupt, for one.
+pub(crate) fn drain(py: Python<'_>) -> PyResult<()> {
     while let Ok(event) = QUEUE.receiver.try_recv() {
-        let _ = emit(py, &event);
+        emit(py, &event)?;
     }
     let lost = QUEUE.lost.swap(0, Ordering::Relaxed);
     if lost > 0 {
         let text = format!("{lost} messages were lost: they came faster than logging took them");
-        let _ = emit(py, &Event::new("dstore", Level::WARN, text));
+        emit(py, &Event::new("dstore", Level::WARN, text))?;
     }
+    Ok(())
 }
 
 fn emit(py: Python<'_>, event: &Event) -> PyResult<()> {
@@ -132,8 +137,8 @@ fn hand_over() {
     while let Ok(event) = QUEUE.receiver.recv_blocking() {
         let Some(_pass) = gate::pass() else { return };
         Python::attach(|py| {
-            let _ = emit(py, &event);
-            drain(py);
+            // There is nobody here to be told what is raised.
+            let _ = emit(py, &event).and_then(|()| drain(py));
         });
     }
 }

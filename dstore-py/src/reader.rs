@@ -126,17 +126,11 @@ impl RawReader {
         Ok(bytes)
     }
 
-    /// `read`, for asyncio.
+    /// `read`, for asyncio. The position stays where it is: only the caller knows whether the bytes have arrived.
     #[pyo3(signature = (size = None))]
-    fn read_async(slf: &Bound<'_, Self>, size: Option<usize>) -> PyResult<Py<PyAny>> {
-        let (this, py) = (slf.get(), slf.py());
-        let (position, len) = this.span(size);
-        let (reader, raw) = (this.reader.clone(), slf.clone().unbind());
-        run::spawn_with(py, &this.report, async move {
-            let bytes = read(reader, position, len).await?;
-            raw.get().position.store(position + len as u64, Ordering::Relaxed);
-            Ok(bytes)
-        })
+    fn read_async(&self, py: Python<'_>, size: Option<usize>) -> PyResult<Py<PyAny>> {
+        let (position, len) = self.span(size);
+        run::spawn_with(py, &self.report, read(self.reader.clone(), position, len))
     }
 
     /// Fills `buffer` with the next bytes; says how many.

@@ -10,6 +10,7 @@ use dstore::rt::Env;
 use dstore::{Progress, Warning};
 use futures_util::task::AtomicWaker;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::run::{ENV, Waiter};
 use crate::value::ToPy;
@@ -63,6 +64,12 @@ impl Report {
             drop(waiting);
             report.waker.wake();
         })
+    }
+
+    /// Shows the listeners to the garbage collector. For whoever alone has this report from Python.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.progress)?;
+        visit.call(&self.warning)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

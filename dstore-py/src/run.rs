@@ -46,7 +46,7 @@ pub(crate) fn block_with<T: ToPy>(
     log::follow(py)?;
     let heeds_signals = is_main_thread(py)?;
     let end = py.detach(|| futures_lite::future::block_on(drive(future, report, heeds_signals)));
-    log::drain(py);
+    log::drain(py)?;
     match end {
         End::Done(Ok(value)) => value.to_py(py),
         End::Done(Err(error)) => Err(error::raise(py, &error)),
@@ -178,7 +178,8 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     fn settle<T: ToPy>(&self, py: Python<'_>, result: Result<T, Error>) {
-        log::drain(py);
+        // What is raised here is the event loop's, not the waiter's.
+        let _ = log::drain(py);
         let result = result.map_err(|error| error::raise(py, &error)).and_then(|value| value.to_py(py));
         let settle = match result {
             Ok(value) => ("set_result", value),

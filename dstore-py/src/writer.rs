@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender};
 use bytes::{Bytes, BytesMut};
-use dstore::rt::Env;
+use dstore::rt::{BoxFuture, Env};
 use dstore::{Client, Committed, Error, Result, Source};
 use futures_util::TryStreamExt;
 use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::try_unfold;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::report::Report;
 use crate::run::{self, ENV};
@@ -44,6 +45,8 @@ struct Pieces {
     sender: Sender<Piece>,
     /// Small pieces, put together.
     small: BytesMut,
+    /// The put, until there is something to send: a client makes few puts at once, and this one would hold up others.
+    waiting: Option<BoxFuture<'static, ()>>,
 }
 
 impl RawWriter {
@@ -54,7 +57,7 @@ impl RawWriter {
         let report = options.report.clone();
         let put = options.apply(client.put(path, Source::reader(Box::pin(read(receiver)))));
         let (put, handle) = abortable(put.into_future());
-        ENV.spawn(Box::pin(async move {
+        let waiting: BoxFuture<'static, ()> = Box::pin(async move {
             let closing = async {
                 gate::closing().await;
                 Err(futures_util::future::Aborted)
@@ -63,8 +66,8 @@ impl RawWriter {
                 let _ = tell.send(result).await;
             }
             drop(pass);
-        }));
-        let pieces = Mutex::new(Pieces { sender, small: BytesMut::new() });
+        });
+        let pieces = Mutex::new(Pieces { sender, small: BytesMut::new(), waiting: Some(waiting) });
         Ok(Self { pieces, result, put: handle, report })
     }
 
@@ -86,8 +89,15 @@ impl RawWriter {
             let starts = (0..bytes.len()).step_by(LARGE);
             ready.extend(starts.map(|start| Piece::Bytes(bytes.slice(start..bytes.len().min(start + LARGE)))));
         }
+        if !ready.is_empty() {
+            pieces.begin();
+        }
         let (sender, result, guard) = (pieces.sender.clone(), self.result.clone(), Guard(Some(self.put.clone())));
+        let is_dead = self.put.is_aborted();
         async move {
+            if is_dead {
+                return Err(discarded());
+            }
             let sent = send(&sender, ready, &result).await;
             // After a failure, nothing more can be written all the same.
             guard.disarm();
@@ -99,6 +109,7 @@ impl RawWriter {
         let mut pieces = self.pieces();
         let mut ready: Vec<Piece> = pieces.take_small().into_iter().collect();
         ready.push(Piece::End);
+        pieces.begin();
         let (sender, result, guard) = (pieces.sender.clone(), self.result.clone(), Guard(Some(self.put.clone())));
         async move {
             send(&sender, ready, &result).await?;
@@ -110,6 +121,7 @@ impl RawWriter {
 
     fn discarding(&self) -> impl Future<Output = Result<()>> + Send + 'static {
         self.put.abort();
+        drop(self.pieces().waiting.take());
         let result = self.result.clone();
         async move {
             // Ready when the put is gone: until then it might hold memory of the caller's.
@@ -120,6 +132,13 @@ impl RawWriter {
 }
 
 impl Pieces {
+    /// Starts the put, unless that was done.
+    fn begin(&mut self) {
+        if let Some(put) = self.waiting.take() {
+            ENV.spawn(put);
+        }
+    }
+
     fn take_small(&mut self) -> Option<Piece> {
         (!self.small.is_empty()).then(|| Piece::Bytes(self.small.split().freeze()))
     }
@@ -209,6 +228,12 @@ impl RawWriter {
     /// `discard`, without waiting.
     fn abandon(&self) {
         self.put.abort();
+        drop(self.pieces().waiting.take());
+    }
+
+    // A listener may hold the writer that it listens to: without this, nobody would find that nobody else does.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        self.report.traverse(&visit)
     }
 
     /// Stores nothing, and waits until the put is gone.

@@ -1,9 +1,15 @@
 """Ctrl-C, cancellation, threads."""
 
 import asyncio
+import contextlib
+import gc
+import io
+import logging
 import os
 import signal
+import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -252,3 +258,153 @@ def test_progress_arrives_on_the_event_loop_and_the_last_one_is_the_whole(client
     asyncio.run(put())
     assert told[-1][0] == 3_000_000
     assert {thread for _, thread in told} == {threading.current_thread()}
+
+
+def test_more_writers_than_puts_that_run_at_once_hold_nobody_up(client: dstore.Client) -> None:
+    files = [client.open(f"many/{number}", "wb") for number in range(12)]
+    for file in files:
+        file.write(b"few bytes")
+    client.put("another", b"1")
+    for file in files:
+        file.close()
+    assert len(list(client.list("many/"))) == 12
+
+
+def test_puts_that_wait_for_each_other_s_sources_are_told(cluster: dstore.testing.Cluster) -> None:
+    with cluster.client(timeout=0.5) as client:
+        files = [client.open(f"many/{number}", "wb") for number in range(6)]
+        with pytest.raises(dstore.Timeout, match="wait for their sources"):
+            # The last one does not begin before another ends.
+            for _ in range(10):
+                for file in files:
+                    file.write(b"2" * 1_000_000)
+        for file in files:
+            file.discard()
+        client.put("another", b"1")
+
+
+async def _late_cancel(start: Callable[[], "asyncio.Future[object]"]) -> None:
+    """Cancels a call when its work is done, and nobody has heard of it yet."""
+    task = asyncio.ensure_future(start())
+    await asyncio.sleep(0)
+    done = threading.Event()
+    # The event loop is busy until well after the end of the work.
+    threading.Timer(0.2, done.set).start()
+    done.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_read_that_is_cancelled_late_has_read_nothing(client: dstore.Client) -> None:
+    async def read() -> None:
+        file = await client.open_async("numbers")
+        await _late_cancel(lambda: file.read_async(10))
+        assert file.tell() == 0
+        assert await file.read_async(3) == b"\x00\x01\x02"
+        both = await asyncio.gather(file.read_async(1), file.read_async(1), return_exceptions=True)
+        assert both[0] == b"\x03"
+        assert isinstance(both[1], RuntimeError)
+
+    client.put("numbers", bytes(range(256)))
+    asyncio.run(read())
+
+
+def test_a_write_that_is_cancelled_late_ends_its_file(client: dstore.Client) -> None:
+    async def write() -> None:
+        file = await client.open_async("new", "wb")
+        await _late_cancel(lambda: file.write_async(b"once"))
+        with pytest.raises(RuntimeError, match="nothing was stored"):
+            await file.write_async(b"once")
+        with pytest.raises(RuntimeError, match="nothing was stored"):
+            await file.close_async()
+
+    asyncio.run(write())
+    assert not client.exists("new")
+
+
+def test_a_stream_that_is_cancelled_late_gives_no_hole(client: dstore.Client) -> None:
+    async def iterate() -> None:
+        stream = client.get("there").__aiter__()
+        await _late_cancel(lambda: stream.__anext__())
+        with pytest.raises(RuntimeError, match="begin again"):
+            await stream.__anext__()
+
+    asyncio.run(iterate())
+
+
+def test_a_writer_serves_one_call_at_a_time(client: dstore.Client) -> None:
+    async def write() -> None:
+        async with client.open("new", "wb") as file:
+            both = await asyncio.gather(
+                file.write_async(b"1" * 3_000_000), file.write_async(b"2" * 3_000_000), return_exceptions=True
+            )
+            assert both[0] == 3_000_000
+            assert isinstance(both[1], RuntimeError)
+
+    asyncio.run(write())
+    assert client.get("new").bytes() == b"1" * 3_000_000
+
+
+def test_what_wraps_a_writer_stores_nothing_when_its_block_raises(client: dstore.Client) -> None:
+    for wrapper in (io.TextIOWrapper, io.BufferedWriter):
+        with pytest.raises(KeyError), wrapper(client.open("new", "wb")) as file:
+            file.write("half" if wrapper is io.TextIOWrapper else b"half")
+            raise KeyError
+        assert not client.exists("new")
+    with io.TextIOWrapper(client.open("new", "wb")) as text:
+        text.write("whole")
+    assert client.get("new").bytes() == b"whole"
+
+
+def test_an_interrupt_in_a_log_handler_is_not_lost(cluster: dstore.testing.Cluster, client: dstore.Client) -> None:
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+
+    logger, handler = logging.getLogger("dstore"), Handler()
+    logger.addHandler(handler)
+    logger.setLevel(1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in range(1_000):
+                client.get("there").bytes()
+        logger.setLevel(sys.maxsize)
+        assert client.exists("there")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+
+def test_a_writer_in_a_cycle_with_its_listener_is_collected(client: dstore.Client) -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.file = client.open("new", "wb", progress=self.listen)
+
+        def listen(self, progress: dstore.Progress) -> None:
+            pass
+
+    gone = weakref.ref(Holder())
+    with pytest.warns(ResourceWarning):
+        gc.collect()
+    assert gone() is None
+
+
+def test_a_call_of_a_cluster_that_waits_for_another_can_be_interrupted(cluster: dstore.testing.Cluster) -> None:
+    cluster.kill_registry()
+    cluster.kill(0)
+    begun = threading.Event()
+
+    def restart() -> None:
+        begun.set()
+        with contextlib.suppress(dstore.DstoreError, RuntimeError):
+            cluster.restart(0)
+
+    threading.Thread(target=restart, daemon=True).start()
+    begun.wait()
+    alarm()
+    with pytest.raises(KeyboardInterrupt):
+        # The registry is down: the node waits for it.
+        while True:
+            cluster.kill(1)

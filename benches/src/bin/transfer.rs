@@ -1,6 +1,6 @@
 //! One put or get of so many bytes by a client of its own, for `benches/python.py` to compare Python with.
 //!
-//! Usage: transfer put|get|upload|download MIB [FILE], with the client's folder in `DSTORE_DIR`.
+//! Usage: `transfer put|get|upload|download MIB [FILE]`, with the client's folder in `DSTORE_DIR`.
 
 use std::io;
 use std::path::PathBuf;

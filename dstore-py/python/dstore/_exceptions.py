@@ -307,6 +307,11 @@ BY_CODE: dict[str, type[DstoreError]] = {
 }
 
 
+# Tracebacks show them under the name that users know.
+for _kind in (DstoreError, *BY_CODE.values()):
+    _kind.__module__ = "dstore"
+
+
 def make(code: str, message: str, retryable: bool, details: dict[str, Any]) -> DstoreError:
     """The exception for a failure: the extension calls this."""
     return BY_CODE.get(code, DstoreError)(message, code=code, retryable=retryable, **details)

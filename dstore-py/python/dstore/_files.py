@@ -1,6 +1,9 @@
 """Files as Python knows them: `io.RawIOBase` over the extension's readers and writers."""
 
 import io
+import opcode
+import sys
+import threading
 import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
     from dstore._dstore import Client
 
 
-#: Bytes that a buffered reader asks for: a segment of a file, which is fetched as one.
-BUFFER = 65_520
+#: Bytes that a buffered reader asks for: two segments of a file, so that the next one is on its way.
+BUFFER = 128 << 10
 
 
 class Reader(io.RawIOBase):
@@ -36,6 +39,7 @@ class Reader(io.RawIOBase):
 
     def __init__(self, raw: RawReader) -> None:
         self._raw = raw
+        self._turn = threading.Lock()
 
     @property
     def head(self) -> Head:
@@ -53,9 +57,18 @@ class Reader(io.RawIOBase):
         return self._raw.read(None if size is None or size < 0 else size)
 
     async def read_async(self, size: int | None = -1, /) -> bytes:
-        """`read`, for asyncio."""
+        """`read`, for asyncio. Raises `RuntimeError` while another one is under way."""
         self._check_open()
-        return await self._raw.read_async(None if size is None or size < 0 else size)
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError("another read of this file is under way: open it again to read two parts at once")
+        try:
+            position = self._raw.tell()
+            data = await self._raw.read_async(None if size is None or size < 0 else size)
+            # Not before: a read that is cancelled here has given nothing.
+            self._raw.seek(position + len(data), io.SEEK_SET)
+        finally:
+            self._turn.release()
+        return data
 
     def readall(self) -> bytes:
         """All bytes that are left."""
@@ -119,41 +132,64 @@ class Writer(io.RawIOBase):
     def __init__(self, raw: RawWriter) -> None:
         self._raw = raw
         self._position = 0
+        self._turn = threading.Lock()
         self.committed: Committed | None = None
         """What was stored, once it is closed."""
 
     def write(self, data: "Buffer", /) -> int:
         """Takes all of `data`, which may change afterwards, and says how many bytes that is.
 
-        Waits when nodes are slower than the caller. Raises what `Client.put` does, and `ValueError` once it is closed.
+        Waits when nodes are slower than the caller. Raises what `Client.put` does, `ValueError` once it is closed, and
+        `RuntimeError` after a write that failed or was interrupted, and while another call is under way.
         """
-        self._check_open()
-        count = self._raw.write(data)
+        self._begin(data)
+        try:
+            count = self._raw.write(data)
+        except BaseException:
+            # Nobody knows how much of it was taken.
+            self._raw.abandon()
+            raise
+        finally:
+            self._turn.release()
         self._position += count
         return count
 
     async def write_async(self, data: "Buffer", /) -> int:
         """`write`, for asyncio."""
-        self._check_open()
-        count = await self._raw.write_async(data)
+        self._begin(data)
+        try:
+            count = await self._raw.write_async(data)
+        except BaseException:
+            self._raw.abandon()
+            raise
+        finally:
+            self._turn.release()
         self._position += count
         return count
 
     def close(self) -> None:
-        """Stores the file, unless it is closed. Raises what `Client.put` does: then nothing is stored."""
+        """Stores the file. Raises what `Client.put` does, and then nothing is stored."""
         if self.closed:
             return
+        if ends_a_failed_block():
+            # What wraps this file closes it at the end of its own `with` block, however that ended.
+            self.discard()
+            return
+        self._begin()
         try:
             self.committed = self._raw.finish()
         finally:
+            self._turn.release()
             super().close()
 
     async def close_async(self) -> Committed | None:
-        """`close`, for asyncio; it also says what was stored."""
+        """`close`, for asyncio. Says what was stored; None after `discard`."""
         if not self.closed:
+            self._begin()
             try:
                 self.committed = await self._raw.finish_async()
             finally:
+                self._turn.release()
                 super().close()
         return self.committed
 
@@ -219,6 +255,19 @@ class Writer(io.RawIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file")
+
+    def _begin(self, data: "Buffer" = b"") -> None:
+        """Takes the turn for a call with `data`, which must be a bytes-like object."""
+        self._check_open()
+        memoryview(data)
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError("another call of this writer is under way")
+
+
+def ends_a_failed_block() -> bool:
+    """Whether the caller's caller is a `with` statement whose block has raised: it calls wrappers that are not Python's."""
+    frame = sys._getframe(2)
+    return opcode.opname[frame.f_code.co_code[frame.f_lasti]] == "WITH_EXCEPT_START"
 
 
 def open_file(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fsspec.core import get_compression
 from fsspec.spec import AbstractBufferedFile
 
-from dstore._files import Reader, Writer
+from dstore._files import ends_a_failed_block, Reader, Writer
 from dstore._values import Head
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class FileWriter(Writer):
         """Stores the file, unless a transaction does so later, or a `with` block is left with an exception."""
         if self.closed:
             return
-        if _failing_blocks() > self._failing:
+        if _failing_blocks() > self._failing or ends_a_failed_block():
             self.discard()
         elif self.autocommit:
             self._pending = False

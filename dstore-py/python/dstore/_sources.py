@@ -71,4 +71,7 @@ def _checked(piece: Any) -> Any:
         raise TypeError("the source gave a str: open the file in binary mode, or encode what an iterator gives")
     if piece is None:
         raise BlockingIOError("the source has nothing to read now: non-blocking files cannot be stored")
+    if not isinstance(piece, bytes):
+        # What is no bytes-like object is no end of a file either.
+        memoryview(piece)
     return piece

@@ -23,13 +23,16 @@ class Batches(Generic[T]):
     def __init__(self, raw: _Raw[T]) -> None:
         self._raw = raw
         self._ready: deque[T] = deque()
+        self._lost = False
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
         if not self._ready:
+            self._begin()
             self._ready.extend(self._raw.next_batch())
+            self._lost = False
         if not self._ready:
             raise StopIteration
         return self._ready.popleft()
@@ -39,10 +42,18 @@ class Batches(Generic[T]):
 
     async def __anext__(self) -> T:
         if not self._ready:
+            self._begin()
             self._ready.extend(await self._raw.next_batch_async())
+            self._lost = False
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.popleft()
+
+    def _begin(self) -> None:
+        """What is asked for and does not arrive here, because of an interrupt or a failure, would be missing."""
+        if self._lost:
+            raise RuntimeError("the stream was interrupted, has failed, or another thread reads it: begin again")
+        self._lost = True
 
 
 class Listing(Batches[Head]):

@@ -72,7 +72,7 @@ impl Client {
     /// 21
     /// >>> client.put("notes/a.txt", b"hello", mode="create")
     /// Traceback (most recent call last):
-    /// dstore._exceptions.AlreadyExists: "notes/a.txt" exists already, at version 2
+    /// dstore.AlreadyExists: "notes/a.txt" exists already, at version 2
     #[pyo3(signature = (path, data, **options))]
     fn put(
         &self,

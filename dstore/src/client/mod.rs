@@ -44,12 +44,12 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream::BoxStream;
 use tracing::Instrument;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PeerProblem, Result};
 use crate::id::{NodeId, NoiseKey, OwnerId};
 use crate::keys::Owner;
 use crate::ledger::Ledger;
@@ -103,6 +103,8 @@ pub(crate) struct Shared {
     pace: Pace,
     /// Puts that run at once: each takes several connections of the few that a node gives to one key.
     puts: async_lock::Semaphore,
+    /// Steps that puts have made: whether those under way go on.
+    steps: AtomicU64,
     background: Background,
     /// Closes when what earlier clients left has been looked at. Nothing is ever sent.
     settled: async_channel::Receiver<()>,
@@ -113,6 +115,27 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Waits until another put may run.
+    ///
+    /// # Errors
+    /// [`Error::Peer`] when no put that is under way gets on: their sources may be waiting for this very one.
+    async fn turn(&self) -> Result<async_lock::SemaphoreGuard<'_>> {
+        loop {
+            let steps = self.steps.load(Ordering::Relaxed);
+            match self.rt.timeout(self.settings.timeout, self.puts.acquire()).await {
+                Ok(turn) => return Ok(turn),
+                Err(_) if self.steps.load(Ordering::Relaxed) != steps => {}
+                Err(elapsed) => {
+                    return Err(Error::Peer {
+                        peer: format!("this client, whose {PUTS_AT_ONCE} puts under way wait for their sources,"),
+                        problem: PeerProblem::Timeout(elapsed.0),
+                        source: None,
+                    });
+                }
+            }
+        }
+    }
+
     /// Starts work that no operation waits for, but [`Client::close`] does.
     fn background<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F)
     where
@@ -186,6 +209,7 @@ impl Client {
             pool,
             pace,
             puts,
+            steps: AtomicU64::new(0),
             background,
             settled,
             looked,

@@ -120,7 +120,7 @@ impl Put {
         let coming = client.ledger.coming();
         let order = self.order()?;
         let slot = client.slot_to_write(order.path.clone()).await?;
-        let turn = client.puts.acquire().await;
+        let turn = client.turn().await?;
         let mut source = self.source.open(&client.rt).await?;
         settle::run_again(client);
         let mut left = settle::earlier(client, &order, &slot, &mut source).await?;

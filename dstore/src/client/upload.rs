@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -313,6 +314,7 @@ impl<'a> Upload<'a> {
     }
 
     pub(super) fn report(&mut self, done: u64, durable: u64, total: Option<u64>) {
+        self.client.steps.fetch_add(1, Ordering::Relaxed);
         self.done = self.done.max(done).min(total.unwrap_or(u64::MAX));
         self.order.reporter.progress(Progress {
             bytes_done: self.done,
