@@ -265,7 +265,7 @@ class Writer(io.RawIOBase):
 
 
 def ends_a_failed_block() -> bool:
-    """Whether the caller's caller is a `with` statement whose block has raised: it calls wrappers that are not Python's."""
+    """Whether the caller's caller is a `with` statement whose block has raised: it leaves a wrapper that is written in C."""
     frame = sys._getframe(2)
     return opcode.opname[frame.f_code.co_code[frame.f_lasti]] == "WITH_EXCEPT_START"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fsspec.core import get_compression
 from fsspec.spec import AbstractBufferedFile
 
-from dstore._files import ends_a_failed_block, Reader, Writer
+from dstore._files import Reader, Writer, ends_a_failed_block
 from dstore._values import Head
 
 if TYPE_CHECKING:
