@@ -347,7 +347,7 @@ def test_a_class_is_also_the_builtin_exception_that_fits(code: str) -> None:
     assert issubclass(kind, BUILTIN[code])
     assert kind.retryable is (code in RETRYABLE)
     assert kind.__doc__
-    assert kind.__module__ == "dstore._exceptions"
+    assert kind.__module__ == "dstore"
 
 
 @pytest.mark.parametrize("code", PROVOKED)

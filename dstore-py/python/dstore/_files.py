@@ -259,15 +259,20 @@ class Writer(io.RawIOBase):
     def _begin(self, data: "Buffer" = b"") -> None:
         """Takes the turn for a call with `data`, which must be a bytes-like object."""
         self._check_open()
-        memoryview(data)
+        if not memoryview(data).c_contiguous:
+            raise BufferError("the buffer is not contiguous: pass a contiguous copy of it")
         if not self._turn.acquire(blocking=False):
             raise RuntimeError("another call of this writer is under way")
 
 
 def ends_a_failed_block() -> bool:
-    """Whether the caller's caller is a `with` statement whose block has raised: it leaves a wrapper that is written in C."""
-    frame = sys._getframe(2)
-    return opcode.opname[frame.f_code.co_code[frame.f_lasti]] == "WITH_EXCEPT_START"
+    """Whether the caller's caller is a `with` statement whose block has raised, and which leaves a wrapper of C's."""
+    try:
+        frame = sys._getframe(2)
+    except ValueError:
+        # Called by no Python code at all.
+        return False
+    return frame.f_lasti >= 0 and opcode.opname[frame.f_code.co_code[frame.f_lasti]] == "WITH_EXCEPT_START"
 
 
 def open_file(
