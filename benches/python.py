@@ -88,6 +88,8 @@ def compare(arguments: argparse.Namespace, folder: Path, source: Path) -> None:
     for _ in range(arguments.rounds):
         for name, file in operations.items():
             rust[name].append(run([str(arguments.rust), name, str(arguments.mib), *file], folder))
+            # Replacing a file costs more than making one.
+            target.unlink(missing_ok=True)
             python[name].append(
                 run(
                     [sys.executable, "-c", CLIENT, name, str(arguments.mib), *file],
