@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,13 @@ hypothesis.settings.load_profile("dstore")
 
 CALLED: set[tuple[str, str]] = set()
 """The twins that were called for asyncio: class and the name of the method for blocking callers."""
+
+
+HOUR = timedelta(hours=1)
+
+
+def is_hex(text: str, length: int) -> bool:
+    return re.fullmatch(f"[0-9a-f]{{{length}}}", text) is not None
 
 
 def noise(length: int, seed: int = SEED) -> bytes:
